@@ -1,0 +1,119 @@
+// Package config turns a YAML file, the environment and the command line's
+// flags into one plain struct, and reports everything that is wrong with them
+// in one run, each fault with its place and what to try.
+//
+// One table (keys.go) says which settings exist. The file's keys, the
+// environment's names, the flags and docs/configuration.md all come from it. A
+// flag beats the environment, the environment beats the file, the file beats
+// the default.
+//
+// The package does not know what the settings do: package cli hands them to
+// the broker. It starts no goroutine and reads nothing but the file that it is
+// given. Start reading at Load.
+package config
+
+import "time"
+
+// Config is every setting of `myelin serve`, with defaults filled in. The
+// units, defaults and bounds of each are in the table of keys.go and in
+// docs/configuration.md.
+type Config struct {
+	Listeners          []Listener    // where clients connect; at least one
+	IO                 string        // connection driver: auto, reactor or goroutine
+	Loops              int           // event loops; 0: one for each processor
+	Data               string        // directory for state that outlives the program; "": none
+	ShutdownGrace      time.Duration // time for a drain before connections are cut
+	AllowEmptyClientID bool          // assign an identifier to a client that sends none
+	Pprof              string        // loopback address for net/http/pprof; "": off
+
+	Log    Log
+	Limits Limits
+	Queue  Queue
+	Shared Shared
+	Retain Retain
+	Sys    Sys
+}
+
+// Listener is one place where clients connect.
+type Listener struct {
+	URL string // tcp://host:port, unix:///path or ws://host:port/path
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string // debug, info, warn or error
+	Format string // text or json
+}
+
+// Limits bound what one client, or all of them together, can take.
+type Limits struct {
+	MaxConnections     int           // open connections; 0: no limit
+	ConnectTimeout     time.Duration // from accept to a complete CONNECT
+	MaxPacketSize      Size          // a packet from a client
+	MaxConnectPacket   Size          // a packet from a client that is not yet accepted
+	MaxKeepAlive       time.Duration // keep alive imposed on clients; 0: theirs
+	ReceiveMaximum     int           // unacknowledged QoS 1 and 2 messages from a client
+	MaxInflight        int           // unacknowledged QoS 1 and 2 messages to a client
+	MaxInflightBytes   Size          // bytes of the latter
+	TopicAliasMaximum  int           // topic aliases a client may set; 0: none
+	TopicAliasOutbound int           // topic aliases set for a client; 0: none
+	MaxTopicLevels     int           // levels of a topic name or filter; 0: no limit
+	MaxSubscriptions   int           // subscriptions of one client; 0: no limit
+	MaxSessionExpiry   time.Duration // whole seconds; 0: as the client asks
+	MaxOutboundBytes   Size          // bytes waiting for one connection's socket before QoS 0 is dropped
+}
+
+// Queue bounds what waits for a client that is away or slow.
+type Queue struct {
+	MaxMessages int    // messages of one client
+	MaxBytes    Size   // bytes of one client
+	Policy      string // drop_oldest, drop_new or refuse
+	QoS0        bool   // whether QoS 0 messages wait for a client that is away
+}
+
+// Shared says how a shared subscription chooses a member.
+type Shared struct {
+	Strategy string // round_robin, random, sticky or least_inflight
+}
+
+// Retain bounds the retained messages.
+type Retain struct {
+	Enabled     bool // off: PUBLISH with RETAIN is refused as the standard says
+	MaxMessages int  // 0: no limit
+	MaxBytes    Size // topics and payloads together; 0: no limit
+}
+
+// Sys says how often $SYS topics are brought up to date.
+type Sys struct {
+	Interval time.Duration // 0: no $SYS topics
+}
+
+// Default returns the settings of a broker that nobody configured: it listens
+// on loopback only.
+func Default() Config {
+	return Config{
+		Listeners: []Listener{
+			{URL: "tcp://127.0.0.1:1883"},
+			{URL: "ws://127.0.0.1:8083/mqtt"},
+		},
+		IO:                 "auto",
+		ShutdownGrace:      10 * time.Second,
+		AllowEmptyClientID: true,
+		Log:                Log{Level: "info", Format: "text"},
+		Limits: Limits{
+			ConnectTimeout:     10 * time.Second,
+			MaxPacketSize:      1 << 20,
+			MaxConnectPacket:   128 << 10,
+			ReceiveMaximum:     1024,
+			MaxInflight:        1024,
+			MaxInflightBytes:   4 << 20,
+			TopicAliasMaximum:  64,
+			TopicAliasOutbound: 32,
+			MaxOutboundBytes:   4 << 20,
+		},
+		Queue:  Queue{MaxMessages: 10_000, MaxBytes: 32 << 20, Policy: "drop_oldest"},
+		Shared: Shared{Strategy: "round_robin"},
+		Retain: Retain{Enabled: true},
+		Sys:    Sys{Interval: 10 * time.Second},
+	}
+}

@@ -1,0 +1,189 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Key is one setting: its names, its bounds and its place in a Config.
+type Key struct {
+	Name   string   // in the file, as section.key: "limits.max_packet_size"
+	Env    string   // in the environment: "MYELIN_LIMITS_MAX_PACKET_SIZE"
+	Flag   string   // on the command line, without dashes: "limits-max-packet-size"
+	Doc    string   // one or two sentences, what it does and what zero means
+	Values []string // the words it may be; nil: any value of its kind
+	Kind   Kind
+
+	min, max int64                              // bounds, in units, bytes or nanoseconds
+	whole    int64                              // the value is a multiple of this
+	field    func(c *Config) any                // a pointer to the setting
+	check    func(v string) (what, hint string) // what only this key demands; "": fine
+}
+
+// Kind says how a setting's value is written.
+type Kind uint8
+
+// The kinds of values.
+const (
+	Text   Kind = iota // any text
+	Word               // one of Key.Values
+	Switch             // true or false
+	Count              // a whole number
+	Bytes              // 512, 64KiB, 1MB
+	Span               // 10s, 1m30s, 2h
+	URLs               // the listeners
+)
+
+// String names what a person writes.
+func (k Kind) String() string {
+	return [...]string{"text", "word", "true or false", "number", "size", "duration", "list of URLs"}[k]
+}
+
+// Keys returns the table of all settings, in the order of the file and of the
+// documentation.
+func Keys() []Key {
+	return slices.Concat(topKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
+}
+
+func topKeys() []Key {
+	listen := newKey("listeners", URLs, func(c *Config) any { return &c.Listeners },
+		"Where clients connect: `tcp://host:port`, `unix:///path/of/socket` or `ws://host:port/path` (path `/mqtt` if left out). "+
+			"An empty host is every address of the machine. As a flag, once for each URL; in the environment, separated by commas. "+
+			"They replace the list of the file, which replaces the default.")
+	listen.Flag, listen.Env = "listen", "MYELIN_LISTEN"
+	pprof := newKey("pprof", Text, func(c *Config) any { return &c.Pprof },
+		"Loopback address (`127.0.0.1:6060`) that serves Go's profiles under /debug/pprof/. Empty: off.")
+	pprof.check = checkPprof
+	return []Key{
+		listen,
+		word("io", func(c *Config) any { return &c.IO }, []string{"auto", "reactor", "goroutine"},
+			"Connection driver: `reactor` (Linux only: one event loop for each processor), `goroutine` (one goroutine for each connection, everywhere), or `auto`: the best of this system."),
+		count("loops", func(c *Config) any { return &c.Loops }, 0, 1024,
+			"Event loops of the reactor. 0: one for each processor that the program may use."),
+		newKey("data", Text, func(c *Config) any { return &c.Data },
+			"Directory for state that outlives the program. In this version sessions and retained messages are in memory only: the directory is accepted and not used, and a log line says so."),
+		span("shutdown_grace", func(c *Config) any { return &c.ShutdownGrace }, 0, time.Hour, 1,
+			"How long a stop (SIGTERM) may take to say goodbye to clients and write out what waits for them. After that their connections are cut."),
+		toggle("allow_empty_client_id", func(c *Config) any { return &c.AllowEmptyClientID },
+			"Whether a client without a client identifier is let in and given one. `false` refuses it."),
+		pprof,
+	}
+}
+
+func logKeys() []Key {
+	return []Key{
+		word("log.level", func(c *Config) any { return &c.Log.Level }, []string{"debug", "info", "warn", "error"},
+			"The least important lines that are logged."),
+		word("log.format", func(c *Config) any { return &c.Log.Format }, []string{"text", "json"},
+			"How lines are written to standard error."),
+	}
+}
+
+func limitKeys() []Key {
+	const huge = 1 << 40
+	return []Key{
+		count("limits.max_connections", func(c *Config) any { return &c.Limits.MaxConnections }, 0, 1<<30,
+			"Open connections, all listeners together; one more is refused. 0: no limit."),
+		span("limits.connect_timeout", func(c *Config) any { return &c.Limits.ConnectTimeout }, 10*time.Millisecond, time.Hour, 1,
+			"How long a new connection may take until its CONNECT is complete."),
+		size("limits.max_packet_size", func(c *Config) any { return &c.Limits.MaxPacketSize }, 16, 268_435_455,
+			"The largest packet that a client may send. MQTT 5 clients are told."),
+		size("limits.max_connect_packet", func(c *Config) any { return &c.Limits.MaxConnectPacket }, 16, 268_435_455,
+			"The largest packet from a client that has not been let in yet. The smaller of this and max_packet_size counts."),
+		span("limits.max_keep_alive", func(c *Config) any { return &c.Limits.MaxKeepAlive }, 0, 65_535*time.Second, time.Second,
+			"The longest keep alive, in whole seconds. An MQTT 5 client that asks for more, or for none, is told this one. 0: what the client asks for."),
+		count("limits.receive_maximum", func(c *Config) any { return &c.Limits.ReceiveMaximum }, 1, 65_535,
+			"QoS 1 and 2 messages that a client may have under way to the broker, unacknowledged. MQTT 5 clients are told."),
+		count("limits.max_inflight", func(c *Config) any { return &c.Limits.MaxInflight }, 1, 65_535,
+			"QoS 1 and 2 messages under way from the broker to one client, unacknowledged; the client's own receive maximum may lower it."),
+		size("limits.max_inflight_bytes", func(c *Config) any { return &c.Limits.MaxInflightBytes }, 1024, huge,
+			"Bytes of those messages. One message may always be under way, whatever its size."),
+		count("limits.topic_alias_maximum", func(c *Config) any { return &c.Limits.TopicAliasMaximum }, 0, 65_535,
+			"Topic aliases that an MQTT 5 client may set. 0: none."),
+		count("limits.topic_alias_outbound", func(c *Config) any { return &c.Limits.TopicAliasOutbound }, 0, 65_535,
+			"Topic aliases that the broker sets for an MQTT 5 client that allows them. 0: none."),
+		count("limits.max_topic_levels", func(c *Config) any { return &c.Limits.MaxTopicLevels }, 0, 65_536,
+			"Levels of a topic name or topic filter. 0: no limit."),
+		count("limits.max_subscriptions", func(c *Config) any { return &c.Limits.MaxSubscriptions }, 0, 1<<30,
+			"Subscriptions of one client. 0: no limit."),
+		span("limits.max_session_expiry", func(c *Config) any { return &c.Limits.MaxSessionExpiry }, 0, 4_294_967_294*time.Second, time.Second,
+			"The longest time, in whole seconds, that a session is kept for a client that is away. 0: what the client asks for."),
+		size("limits.max_outbound_bytes", func(c *Config) any { return &c.Limits.MaxOutboundBytes }, 1024, huge,
+			"Bytes waiting for one connection's socket. Beyond that QoS 0 messages to it are dropped and counted; QoS 1 and 2 messages wait in its queue."),
+	}
+}
+
+func queueKeys() []Key {
+	return []Key{
+		count("queue.max_messages", func(c *Config) any { return &c.Queue.MaxMessages }, 1, 1<<30,
+			"Messages that wait for one client that is away, or too slow."),
+		size("queue.max_bytes", func(c *Config) any { return &c.Queue.MaxBytes }, 1024, 1<<40,
+			"Bytes of the messages that wait for one client."),
+		word("queue.policy", func(c *Config) any { return &c.Queue.Policy }, []string{"drop_oldest", "drop_new", "refuse"},
+			"What a full queue does: drop its oldest message, drop the new one, or refuse the publisher (MQTT 5: reason code 0x97)."),
+		toggle("queue.qos0", func(c *Config) any { return &c.Queue.QoS0 },
+			"Whether QoS 0 messages wait, too, for a client that is away."),
+	}
+}
+
+func otherKeys() []Key {
+	return []Key{
+		word("shared.strategy", func(c *Config) any { return &c.Shared.Strategy }, []string{"round_robin", "random", "sticky", "least_inflight"},
+			"Which member of a shared subscription gets a message: the next one in turn, any, always the same one for a publisher, or the one with the fewest messages under way."),
+		toggle("retain.enabled", func(c *Config) any { return &c.Retain.Enabled },
+			"Whether there are retained messages. `false`: a client that sends one is refused (MQTT 5: reason code 0x9A)."),
+		count("retain.max_messages", func(c *Config) any { return &c.Retain.MaxMessages }, 0, 1<<30,
+			"Retained messages. 0: no limit."),
+		size("retain.max_bytes", func(c *Config) any { return &c.Retain.MaxBytes }, 0, 1<<40,
+			"Bytes of the retained messages, topics and payloads together. 0: no limit."),
+		span("sys.interval", func(c *Config) any { return &c.Sys.Interval }, 0, 24*time.Hour, time.Second,
+			"How often the topics under $SYS/broker/ are brought up to date, in whole seconds. 0: there are none."),
+	}
+}
+
+func newKey(name string, k Kind, field func(*Config) any, doc string) Key {
+	under := strings.ReplaceAll(name, ".", "_")
+	return Key{
+		Name: name, Kind: k, Doc: doc, field: field, whole: 1,
+		Env:  envPrefix + strings.ToUpper(under),
+		Flag: strings.ReplaceAll(under, "_", "-"),
+	}
+}
+
+func word(name string, field func(*Config) any, values []string, doc string) Key {
+	k := newKey(name, Word, field, doc)
+	k.Values = values
+	return k
+}
+
+func toggle(name string, field func(*Config) any, doc string) Key {
+	return newKey(name, Switch, field, doc)
+}
+
+func count(name string, field func(*Config) any, least, most int64, doc string) Key {
+	k := newKey(name, Count, field, doc)
+	k.min, k.max = least, most
+	return k
+}
+
+func size(name string, field func(*Config) any, least, most int64, doc string) Key {
+	k := newKey(name, Bytes, field, doc)
+	k.min, k.max = least, most
+	return k
+}
+
+func span(name string, field func(*Config) any, least, most, whole time.Duration, doc string) Key {
+	k := newKey(name, Span, field, doc)
+	k.min, k.max, k.whole = int64(least), int64(most), int64(whole)
+	return k
+}
+
+// section splits a key's name: "limits.max_inflight" is "limits" and
+// "max_inflight", "loops" is "" and "loops".
+func (k Key) section() (section, name string) {
+	if s, n, ok := strings.Cut(k.Name, "."); ok {
+		return s, n
+	}
+	return "", k.Name
+}
