@@ -1,0 +1,14 @@
+// Package interop holds tests of the broker with clients that other people wrote: Eclipse Paho for Go in both its
+// versions, the command line tools of Mosquitto, and npm's mqtt over TCP and WebSocket.
+//
+// It has no code besides its tests, and is a module of its own so that none of those clients becomes a dependency of
+// the product. deps.sh installs what the tests need; broker_test.go starts the program under test and is where to start
+// reading; then one file for each family of clients.
+//
+// Environment:
+//
+//	MYELIN_BIN  the program to start (default ../../bin/myelin)
+//	MYELIN_IO   the connection drivers to test, comma separated (default reactor,goroutine)
+//	MYELIN_TCP  host:port of a broker that runs already; nothing is started then
+//	MYELIN_WS   ws://host:port/path of that broker; without it nothing is tested over WebSocket
+package interop
