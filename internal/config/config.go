@@ -65,8 +65,8 @@ type Limits struct {
 
 // Queue bounds what waits for a client that is away or slow.
 type Queue struct {
-	MaxMessages int    // messages of one client
-	MaxBytes    Size   // bytes of one client
+	MaxMessages int    // messages of one client; 0: no limit
+	MaxBytes    Size   // bytes of one client; 0: no limit
 	Policy      string // drop_oldest, drop_new or refuse
 	QoS0        bool   // whether QoS 0 messages wait for a client that is away
 }

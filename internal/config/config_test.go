@@ -180,8 +180,8 @@ func TestEachKeyFromEachSource(t *testing.T) {
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("%s from the %s (-want +got):\n%s", k.Name, source, d)
 			}
-			if cmp.Equal(got, Default()) {
-				t.Errorf("%s from the %s changes nothing", k.Name, source)
+			if changed := Changed(Default(), got); len(changed) != 1 || changed[0] != k.Name {
+				t.Errorf("%s from the %s changes %v", k.Name, source, changed)
 			}
 		}
 	}
@@ -359,7 +359,7 @@ func TestNearest(t *testing.T) {
 		"banana": "", "x": "", "": "",
 		strings.Repeat("max_connections", 1000): "",
 	} {
-		if got := nearest(in, names); got != want {
+		if got := Nearest(in, names); got != want {
 			t.Errorf("%.20s: got %q, want %q", in, got, want)
 		}
 	}

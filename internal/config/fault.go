@@ -51,9 +51,9 @@ const (
 	fromFlag
 )
 
-// nearest returns the name that someone who wrote word most likely meant, ""
+// Nearest returns the name that someone who wrote word most likely meant, ""
 // if none is near.
-func nearest(word string, names []string) string {
+func Nearest(word string, names []string) string {
 	if len(word) > 100 {
 		return ""
 	}

@@ -285,10 +285,10 @@ func (f file) likely(name, section string) string {
 			here = append(here, s)
 		}
 	}
-	if n := nearest(name, here); n != "" {
+	if n := Nearest(name, here); n != "" {
 		return "did you mean " + n + "?"
 	}
-	if n := nearest(name, all); n != "" {
+	if n := Nearest(name, all); n != "" {
 		return fmt.Sprintf("did you mean %s? It stands %s", n, f.places(n))
 	}
 	return "docs/configuration.md lists the keys"

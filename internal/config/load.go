@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -160,8 +161,19 @@ func (l *loader) checkListeners() {
 
 // meant is the hint for an unknown name.
 func meant(name string, names []string, otherwise string) string {
-	if n := nearest(name, names); n != "" {
+	if n := Nearest(name, names); n != "" {
 		return "did you mean " + n + "?"
 	}
 	return otherwise
+}
+
+// Changed names the keys that differ between two configurations.
+func Changed(a, b Config) []string {
+	var names []string
+	for _, k := range Keys() {
+		if !reflect.DeepEqual(k.field(&a), k.field(&b)) {
+			names = append(names, k.Name)
+		}
+	}
+	return names
 }

@@ -162,7 +162,7 @@ func (k Key) wants(kind, v string) string {
 
 func (k Key) notOneOf(v string) (what, hint string) {
 	hint = "write one of " + strings.Join(k.Values, ", ")
-	if n := nearest(strings.ToLower(v), k.Values); n != "" {
+	if n := Nearest(strings.ToLower(v), k.Values); n != "" {
 		hint = fmt.Sprintf("did you mean %s? It can be %s", n, strings.Join(k.Values, ", "))
 	}
 	return fmt.Sprintf("%s: %s is not a choice", k.Name, quote(v)), hint
