@@ -1,0 +1,329 @@
+package myelin_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/myelin-mqtt/myelin"
+
+// layers says what a package may import besides the standard library: packages
+// of this module by folder, and other modules' by prefix. A package that is not
+// here fails the test; so does an arrow that points upwards. The last row that
+// is the package's folder, or a parent of it, counts. ARCHITECTURE.md shows the
+// same table.
+var layers = []struct {
+	folder string
+	may    []string
+}{
+	{".", nil},
+	{"packet", nil},
+	{"topic", nil},
+
+	{"internal/qos", []string{"packet"}},
+	{"internal/route", []string{"packet", "topic"}},
+	{"internal/session", []string{"packet", "topic", "internal/qos", "internal/route"}},
+	{"internal/store", []string{"packet", "topic", "internal/route", "internal/qos"}},
+	{"internal/store/mem", []string{"packet", "topic", "internal/qos", "internal/route", "internal/session", "internal/store"}},
+	{"internal/store/storetest", []string{"packet", "topic", "internal/route", "internal/store"}},
+	{"internal/transport", []string{"golang.org/x/sys/unix"}},
+
+	{"broker", []string{"packet", "topic", "internal/qos", "internal/route", "internal/session", "internal/store", "internal/store/mem", "internal/transport"}},
+
+	{"internal/config", []string{"go.yaml.in/yaml/v3"}},
+	{"internal/cli", []string{"broker", "internal/config", "github.com/spf13/cobra", "github.com/spf13/pflag"}},
+	{"cmd/myelin", []string{"internal/cli"}},
+
+	{"internal/bench", []string{"packet", "topic", "internal/bench", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys/unix"}},
+	{"test", []string{"packet", "topic", "broker", "test"}},
+	{"examples", public},
+}
+
+// public are the packages that other modules can import.
+var public = []string{"packet", "topic", "broker"}
+
+// pure packages have no clock, no goroutine and no I/O.
+var pure = []string{"packet", "topic", "internal/qos", "internal/route", "internal/session"}
+
+// overBudget lists the files and functions that are longer than the budget and
+// better so, each with its reason: "broker/publish.go" or
+// "broker/publish.go:publish".
+var overBudget = map[string]string{}
+
+const (
+	fileBudget     = 800
+	functionBudget = 100
+)
+
+func TestEveryPackageHasOnePackageComment(t *testing.T) {
+	for folder, files := range packages(t) {
+		var documented []string
+		for _, f := range files.orTests() {
+			if f.syntax.Doc == nil {
+				continue
+			}
+			documented = append(documented, f.name)
+			want := "Package " + f.syntax.Name.Name + " "
+			if f.syntax.Name.Name == "main" {
+				want = "Command " + path.Base(folder) + " "
+			}
+			if !strings.HasPrefix(f.syntax.Doc.Text(), want) {
+				t.Errorf("%s: the package comment does not start with %q", f.name, want)
+			}
+		}
+		if len(documented) != 1 {
+			t.Errorf("%s has %d package comments, want one: %v", folder, len(documented), documented)
+		}
+	}
+}
+
+func TestImportLayers(t *testing.T) {
+	for folder, files := range packages(t) {
+		may, known := layer(folder)
+		if !known {
+			t.Errorf("%s is in no layer: say in arch_test.go and ARCHITECTURE.md what it may import", folder)
+			continue
+		}
+		for _, f := range files.code {
+			for _, imported := range f.imports(t) {
+				if !allowed(imported, may) {
+					t.Errorf("%s imports %s, which its layer may not", f.name, imported)
+				}
+			}
+		}
+	}
+}
+
+func layer(folder string) (may []string, known bool) {
+	for _, l := range layers {
+		if folder == l.folder || strings.HasPrefix(folder, l.folder+"/") {
+			may, known = l.may, true
+		}
+	}
+	return may, known
+}
+
+func allowed(imported string, may []string) bool {
+	if own, ours := strings.CutPrefix(imported, module+"/"); ours {
+		return slices.ContainsFunc(may, func(m string) bool {
+			// Only folders whose packages stand apart name themselves, and mean
+			// all below them.
+			return own == m || (m == "test" || m == "internal/bench") && strings.HasPrefix(own, m+"/")
+		})
+	}
+	if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") {
+		return true // the standard library
+	}
+	return slices.Contains(may, imported)
+}
+
+// TestPurePackages: no I/O is imported, no goroutine started, no clock read.
+func TestPurePackages(t *testing.T) {
+	io := []string{"net", "os", "io/fs", "syscall", "log", "log/slog", "runtime", "context"}
+	clock := []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "NewTimer", "NewTicker", "Tick"}
+	all := packages(t)
+	for _, folder := range pure {
+		for _, f := range all[folder].code {
+			for _, imported := range f.imports(t) {
+				if slices.ContainsFunc(io, func(p string) bool { return imported == p || strings.HasPrefix(imported, p+"/") }) {
+					t.Errorf("%s imports %s: the package is pure", f.name, imported)
+				}
+			}
+			ast.Inspect(f.syntax, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.GoStmt:
+					t.Errorf("%s starts a goroutine: the package is pure", f.at(n.Pos()))
+				case *ast.SelectorExpr:
+					if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clock, n.Sel.Name) {
+						t.Errorf("%s uses time.%s: the package takes the time from its caller", f.at(n.Pos()), n.Sel.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+func TestSizeBudget(t *testing.T) {
+	used := map[string]bool{}
+	over := func(what string, lines, budget int) {
+		if overBudget[what] != "" {
+			used[what] = true
+			return
+		}
+		t.Errorf("%s has %d lines, the budget is %d: cut it where it has a joint, or say in overBudget why not", what, lines, budget)
+	}
+	for _, files := range packages(t) {
+		for _, f := range files.code {
+			if n := f.set.File(f.syntax.Pos()).LineCount(); n > fileBudget {
+				over(f.name, n, fileBudget)
+			}
+			for _, d := range f.syntax.Decls {
+				fn, ok := d.(*ast.FuncDecl)
+				if !ok {
+					continue
+				}
+				if n := f.line(fn.End()) - f.line(fn.Pos()) + 1; n > functionBudget {
+					over(f.name+":"+fn.Name.Name, n, functionBudget)
+				}
+			}
+		}
+	}
+	for what := range overBudget {
+		if !used[what] {
+			t.Errorf("%s is in overBudget and within the budget: take it out", what)
+		}
+	}
+}
+
+var citation = regexp.MustCompile(`\[(MQTT3?)-(\d[\d.-]*-\d+)\]`)
+
+// TestCitations: every statement that the code says it obeys exists. [MQTT-x]
+// is a statement of MQTT 5.0, or of 3.1.1 where 5.0 has none of that number;
+// [MQTT3-x] is one of 3.1.1. (3.1.1 prints one of its own as 3-8.3-4; 3.8.3-4 is
+// taken for it, too.)
+func TestCitations(t *testing.T) {
+	list, err := os.ReadFile("testdata/statements.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, line := range strings.Split(strings.TrimSpace(string(list)), "\n") {
+		version, id, _ := strings.Cut(line, " ")
+		known[id] = true
+		if version == "3.1.1" {
+			known["MQTT3"+strings.TrimPrefix(id, "MQTT")] = true
+		}
+	}
+	cited := 0
+	for _, files := range packages(t) {
+		for _, f := range slices.Concat(files.code, files.tests) {
+			for i, line := range strings.Split(string(f.text), "\n") {
+				for _, m := range citation.FindAllString(line, -1) {
+					cited++
+					if !known[strings.Trim(m, "[]")] {
+						t.Errorf("%s:%d cites %s, which no standard has", f.name, i+1, m)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d citations", cited)
+}
+
+// TestExamplesUsePublicPackages: what an example shows, everybody can do.
+func TestExamplesUsePublicPackages(t *testing.T) {
+	for folder, files := range packages(t) {
+		for _, f := range slices.Concat(files.code, files.tests) {
+			if !strings.HasPrefix(folder, "examples") && !strings.HasPrefix(path.Base(f.name), "example") {
+				continue
+			}
+			for _, imported := range f.imports(t) {
+				own, ours := strings.CutPrefix(imported, module+"/")
+				if ours && !slices.Contains(public, own) {
+					t.Errorf("%s imports %s, which other modules cannot", f.name, imported)
+				}
+			}
+		}
+	}
+}
+
+// pkg is one folder's Go files, those of every system and build tag.
+type pkg struct{ code, tests []file }
+
+// orTests is the package's code, or its tests where it has nothing else.
+func (p pkg) orTests() []file {
+	if len(p.code) > 0 {
+		return p.code
+	}
+	return p.tests
+}
+
+type file struct {
+	name   string
+	text   []byte
+	set    *token.FileSet
+	syntax *ast.File
+}
+
+func (f file) line(p token.Pos) int  { return f.set.Position(p).Line }
+func (f file) at(p token.Pos) string { return fmt.Sprintf("%s:%d", f.name, f.line(p)) }
+
+func (f file) imports(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, i := range f.syntax.Imports {
+		p, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// packages parses this module's packages, by folder. Modules of their own, such
+// as test/interop, follow their own rules.
+func packages(t *testing.T) map[string]pkg {
+	t.Helper()
+	all := map[string]pkg{}
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return enter(name, d)
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		f := file{name: filepath.ToSlash(name), set: token.NewFileSet()}
+		if f.text, err = os.ReadFile(name); err != nil {
+			return err
+		}
+		if f.syntax, err = parser.ParseFile(f.set, name, f.text, parser.ParseComments|parser.SkipObjectResolution); err != nil {
+			return err
+		}
+		folder := path.Dir(f.name)
+		p := all[folder]
+		if strings.HasSuffix(name, "_test.go") {
+			p.tests = append(p.tests, f)
+		} else {
+			p.code = append(p.code, f)
+		}
+		all[folder] = p
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 3 {
+		t.Fatalf("found only %d packages", len(all))
+	}
+	return all
+}
+
+// enter skips folders that hold no package of this module.
+func enter(name string, d fs.DirEntry) error {
+	if name == "." {
+		return nil
+	}
+	if d.Name() == "testdata" || d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") {
+		return fs.SkipDir
+	}
+	if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil {
+		return fs.SkipDir
+	}
+	return nil
+}
