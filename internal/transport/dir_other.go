@@ -1,0 +1,5 @@
+//go:build !unix
+
+package transport
+
+func lockDir(string) (unlock func()) { return func() {} }

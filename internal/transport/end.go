@@ -1,0 +1,73 @@
+package transport
+
+// end ends c: nothing is fed any more, what is queued is still written, then the descriptor goes. The owner calls it.
+func (c *Conn) end(t *Turn, err error) {
+	if c.ended {
+		return
+	}
+	c.ended, c.paused, c.resumed = true, false, false
+	c.dropTail()
+	if !c.opened && c.ws() == nil {
+		c.eof = true // nothing was said that lingering could save
+	}
+	c.mu.Lock()
+	c.closed = true
+	if w := c.ws(); w != nil && !w.upgrading && !c.failed {
+		w.close(err)
+	}
+	var q *chunk
+	if c.failed && !c.writing {
+		q, c.out.n = c.out.take(), 0
+	}
+	rest := c.writing || !c.failed && c.pending()
+	c.notify = rest
+	if rest && !c.writing && !c.blocked && !c.dirty {
+		c.dirty = true
+		t.dirty = append(t.dirty, c)
+	}
+	c.mu.Unlock()
+	drop(t, q)
+	s := c.l.s
+	if c.opened {
+		s.open.Add(-1)
+		s.h.Gone(t, c, err)
+	} else {
+		s.refuse(c.lis, c.RemoteAddr(), err)
+	}
+	s.drv.ended(t, c)
+	if !rest {
+		s.drv.drained(t, c)
+	}
+}
+
+// finished says that nothing remains to be written, and so that an ended connection may be closed once the peer is done.
+func (c *Conn) finished() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.writing && (c.failed || !c.pending())
+}
+
+// checkDeadline ends c if its time is over.
+func (c *Conn) checkDeadline(t *Turn) {
+	s := c.l.s
+	switch {
+	case c.limit == 0:
+	case c.paused && !c.connecting: // silent because nobody listens
+		c.seen = t.tick
+		s.drv.arm(t, c)
+	case int32(t.tick-c.due()) < 0:
+		s.drv.arm(t, c)
+	case c.ended:
+		s.drv.expired(t, c)
+	case !c.opened:
+		c.end(t, ErrTimeout)
+	default:
+		c.limit = 0
+		err := s.h.Timeout(t, c)
+		t.flushEarly()
+		if err == nil {
+			err = ErrTimeout
+		}
+		c.end(t, err)
+	}
+}

@@ -1,0 +1,190 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// ListenOptions are the settings of one listener.
+type ListenOptions struct {
+	// Mode is the permission of a Unix socket. Default: what the umask leaves.
+	Mode fs.FileMode
+	// MaxConns is the most connections at a time by this listener. Default: no limit.
+	MaxConns int
+}
+
+// Listener is a socket that accepts connections.
+type Listener struct {
+	s       *Server
+	url     string
+	o       ListenOptions
+	ln      net.Listener
+	unix    bool
+	path    string      // of the WebSocket upgrade; empty: no WebSocket
+	file    fs.FileInfo // of the Unix socket, to remove no other
+	sockets atomic.Int64
+	closing chan struct{}
+	once    sync.Once
+}
+
+// Listen opens a listener and accepts from it until it or the Server is closed. The URL is one of
+//
+//	tcp://host:port
+//	ws://host:port/path   path defaults to /mqtt
+//	unix:///path          a socket that nobody listens on is replaced
+func (s *Server) Listen(rawURL string, o ListenOptions) (*Listener, error) {
+	ln := &Listener{s: s, url: rawURL, o: o, closing: make(chan struct{})}
+	if err := ln.open(rawURL); err != nil {
+		return nil, fmt.Errorf("listen %s: %w", rawURL, err)
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		ln.closeSocket()
+		return nil, fmt.Errorf("listen %s: %w", rawURL, ErrServerClosed)
+	}
+	s.listeners[ln] = struct{}{}
+	s.connWG.Go(func() { s.drv.accept(ln) })
+	s.mu.Unlock()
+	return ln, nil
+}
+
+func (ln *Listener) open(rawURL string) error {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return err
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("nothing but host and path is allowed")
+	}
+	switch u.Scheme {
+	case "tcp":
+		if u.Path != "" && u.Path != "/" {
+			return errors.New("tcp takes no path")
+		}
+	case "ws":
+		if ln.path = u.EscapedPath(); ln.path == "" || ln.path == "/" && !strings.HasSuffix(rawURL, "/") {
+			ln.path = "/mqtt"
+		}
+	case "unix":
+		ln.unix = true
+		path := u.Host + u.Path
+		if path == "" {
+			return errors.New("unix wants a path")
+		}
+		return ln.openUnix(path)
+	default:
+		return fmt.Errorf("unknown scheme %q: want tcp, unix or ws", u.Scheme)
+	}
+	if u.Port() == "" {
+		return errors.New("port is missing")
+	}
+	ln.ln, err = net.Listen("tcp", u.Host)
+	return err
+}
+
+// openUnix binds path. A socket left behind by a process that is gone is removed first, under a lock that keeps two
+// starters from removing each other's.
+func (ln *Listener) openUnix(path string) error {
+	unlock := lockDir(path)
+	defer unlock()
+	l, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) && stale(path) {
+		if err = os.Remove(path); err == nil {
+			l, err = net.Listen("unix", path)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	ln.ln = l
+	if ln.file, err = os.Lstat(path); err == nil && ln.o.Mode != 0 {
+		err = os.Chmod(path, ln.o.Mode.Perm())
+	}
+	if err != nil {
+		ln.closeSocket()
+	}
+	return err
+}
+
+// stale says that path is a socket that nobody listens on.
+func stale(path string) bool {
+	fi, err := os.Lstat(path)
+	if err != nil || fi.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = c.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// URL returns the URL that the listener was opened with.
+func (ln *Listener) URL() string { return ln.url }
+
+// Addr returns the address that the listener is bound to, with the real port.
+func (ln *Listener) Addr() net.Addr { return ln.ln.Addr() }
+
+// Close stops accepting and removes a Unix socket. Connections live on.
+func (ln *Listener) Close() error {
+	ln.s.mu.Lock()
+	delete(ln.s.listeners, ln)
+	ln.s.mu.Unlock()
+	return ln.closeSocket()
+}
+
+func (ln *Listener) closeSocket() (err error) {
+	ln.once.Do(func() {
+		close(ln.closing)
+		if ln.file != nil {
+			path := ln.ln.Addr().String()
+			if fi, e := os.Lstat(path); e == nil && os.SameFile(fi, ln.file) {
+				_ = os.Remove(path)
+			}
+		}
+		err = ln.ln.Close()
+	})
+	return err
+}
+
+// backOff waits after a failed accept, twice as long each time, until the listener is closed: with no descriptor left
+// accept would fail again at once, for ever.
+func (ln *Listener) backOff(delay time.Duration, why error) time.Duration {
+	ln.s.accFail.Add(1)
+	delay = min(max(2*delay, 10*time.Millisecond), time.Second)
+	ln.s.log.Warn("accept failed", "listener", ln.url, "error", why, "retry", delay)
+	t := time.NewTimer(delay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ln.closing:
+	}
+	return delay
+}
+
+// refuse counts and reports a connection that ended before Open.
+func (s *Server) refuse(ln *Listener, addr string, why error) {
+	switch why {
+	case ErrTooMany:
+		s.refLimit.Add(1)
+	case ErrTimeout:
+		s.refTime.Add(1)
+	case io.EOF, errReset:
+		s.refEOF.Add(1)
+	default:
+		s.refOther.Add(1)
+	}
+	s.h.Refused(ln, addr, why)
+}

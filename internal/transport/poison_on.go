@@ -1,0 +1,5 @@
+//go:build poison
+
+package transport
+
+const poison = true

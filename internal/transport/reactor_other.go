@@ -1,0 +1,13 @@
+//go:build !linux
+
+package transport
+
+import "errors"
+
+const bestDriver = "goroutine"
+
+type epoll struct{}
+
+func newReactor(*Server) (driver, error) {
+	return nil, errors.New("the reactor needs Linux")
+}
