@@ -2,7 +2,7 @@ package packet
 
 // Auth is one step of an enhanced authentication. 5.0 only: Append does not look at the version.
 type Auth struct {
-	Code         Reason // Success, ContinueAuthentication or ReAuthenticate
+	Code         Reason // Success, ContinueAuthentication or Reauthenticate
 	Method       string
 	Data         []byte // absent if nil
 	ReasonString string // absent if empty

@@ -29,12 +29,16 @@ const maxIdle = 64 << 10
 
 // Encoder gives the bytes of one PUBLISH in each form, for a message that goes to many. Each form is encoded at most
 // once; where the incoming bytes have the form, they are used as they are. It is meant to be used again and again:
-// its buffers stay. The zero value is ready for Reset.
+// small buffers stay. The zero value is ready for Reset.
+//
+// Properties and identifiers can make a packet longer than it came in. Whoever takes packets close to MaxSize must
+// compare what goes out with it.
 type Encoder struct {
 	p      *Publish
 	expiry uint32
-	heads  uint8 // forms whose head is in buf
+	heads  uint8 // forms whose head is there
 	whole  uint8 // forms whose frame is complete
+	large  bool  // a buffer has grown beyond maxIdle
 	frame  [forms][]byte
 	buf    [forms][]byte
 	head   [forms]uint32 // length of the head
@@ -45,6 +49,9 @@ type Encoder struct {
 // if p has none. Slices that the encoder gave out before are no longer good. p must stay unchanged until the next Reset.
 func (e *Encoder) Reset(p *Publish, expiry uint32) {
 	e.p, e.expiry, e.heads, e.whole = p, expiry, 0, 0
+	if e.large {
+		e.frame, e.buf, e.large = [forms][]byte{}, [forms][]byte{}, false
+	}
 }
 
 // Frame is the whole packet in form f, to be copied for each target. The copy needs PatchFlags, and an identifier at
@@ -56,6 +63,7 @@ func (e *Encoder) Frame(f Form) (b []byte, idAt int) {
 			e.buf[f] = append(e.buf[f], e.p.Payload()...)
 			e.frame[f] = e.buf[f]
 			e.whole |= 1 << f
+			e.large = e.large || cap(e.buf[f]) > maxIdle
 		}
 	}
 	return e.frame[f], int(e.idAt[f])
@@ -89,12 +97,9 @@ func (e *Encoder) encode(f Form) {
 	if f&FormProps != 0 {
 		v = V5
 	}
-	dst := e.buf[f][:0]
-	if cap(dst) > maxIdle {
-		dst = nil
-	}
-	e.buf[f] = appendPublish(dst, p, v, &o, false)
+	e.buf[f] = appendPublish(e.buf[f][:0], p, v, &o, false)
 	e.frame[f], e.head[f] = e.buf[f], uint32(len(e.buf[f]))
+	e.large = e.large || cap(e.buf[f]) > maxIdle
 	if f&FormID != 0 {
 		_, used, _ := varint(e.buf[f][1:])
 		e.idAt[f] = uint32(1 + used + 2 + len(p.Topic()))
@@ -128,7 +133,8 @@ type PublishOpts struct {
 }
 
 // AppendPublish appends p to dst as one target gets it: the slow path, for what no Form can share. The alias and the
-// Subscription Identifiers that p came with are not passed on.
+// Subscription Identifiers that p came with are not passed on. If SizePublish is beyond MaxSize, or beyond what the
+// target takes, the packet must not be made. [MQTT-3.1.2-25]
 func AppendPublish(dst []byte, p *Publish, v Version, o PublishOpts) []byte {
 	return appendPublish(dst, p, v, &o, false)
 }

@@ -3,6 +3,9 @@ package packet
 // MaxRemaining is the largest Remaining Length (and variable byte integer) that the protocol can say.
 const MaxRemaining = 268_435_455
 
+// MaxSize is the length of the longest packet that the protocol allows: five bytes of fixed header and MaxRemaining.
+const MaxSize = 5 + MaxRemaining
+
 // fixedFlags are the lower four bits that each type must have in its first byte. PUBLISH has flags of its own and
 // type 0 is forbidden: they never match and are looked at apart.
 var fixedFlags = [16]byte{0: 0xFF, PUBLISH: 0xFF, PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}

@@ -29,12 +29,12 @@ func NewPublish(m *Message, now uint32) (*Publish, error) {
 	b := make([]byte, 0, lengthOf(m, V5))
 	first := byte(PUBLISH)<<4 | byte(m.QoS)<<1 | byte(bit(m.Retain))
 	b = appendTo(b, first, m, V5)
-	p := new(Publish)
-	_, hdr, err := Frame(b, 0)
+	_, used, err := varint(b[1:])
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Parse(b, hdr, V5); err != nil {
+	p := new(Publish)
+	if err := p.Parse(b, 1+used, V5); err != nil {
 		return nil, err
 	}
 	if m.QoS > 0 { // the identifier was there for Parse only
@@ -114,8 +114,11 @@ func (m *Message) set(p *propReader) {
 }
 
 // Message decodes the packet. Everything is copied.
-func (p *Publish) Message() *Message {
-	m := &Message{Topic: string(p.Topic()), Payload: clone(p.Payload()), QoS: p.QoS(), Retain: p.Retain()}
+func (p *Publish) Message() *Message { return p.message(clone(p.Payload())) }
+
+// message is Message with this for a payload.
+func (p *Publish) message(payload []byte) *Message {
+	m := &Message{Topic: string(p.Topic()), Payload: payload, QoS: p.QoS(), Retain: p.Retain()}
 	m.Expiry, m.HasExpiry = p.Expiry()
 	for id, v := range p.Properties() {
 		switch id {

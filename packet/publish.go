@@ -121,24 +121,24 @@ func (p *Publish) parseProps(b []byte, i int) (int, error) {
 func (p *Publish) parseProp(b []byte, i int, id PropID) (int, error) {
 	switch id {
 	case PropUser:
-		i, ok := skipText(b, i)
-		if ok {
-			i, ok = skipText(b, i)
-		}
-		if !ok {
-			return 0, textError(b, i)
+		for range 2 { // [MQTT-1.5.7-1]
+			next, ok := skipText(b, i)
+			if !ok {
+				return 0, textError(b, i)
+			}
+			i = next
 		}
 		return i, nil
 	case PropContentType:
-		i, ok := skipText(b, i)
+		next, ok := skipText(b, i)
 		if !ok {
 			return 0, textError(b, i)
 		}
-		return i, nil
+		return next, nil
 	case PropResponseTopic:
 		next, ok := skipText(b, i)
 		if !ok {
-			return 0, textError(b, next)
+			return 0, textError(b, i)
 		}
 		if next == i+2 || checkTopic(b[i+2:next]) != nil {
 			return 0, errResponse // [MQTT-3.3.2-14] [MQTT-4.7.3-1]
@@ -190,25 +190,26 @@ func (p *Publish) parseProp(b []byte, i int, id PropID) (int, error) {
 	return 0, errPropForeign
 }
 
-// skipText is the offset behind the string at i; ok is false if there is no whole and valid one, and textError of the
-// offset that came back says why.
+// skipText is the offset behind the string at i; ok is false if there is no whole and valid one. Then textError of that
+// offset says why.
 func skipText(b []byte, i int) (next int, ok bool) {
 	if i+2 > len(b) {
-		return i, false
+		return 0, false
 	}
 	next = i + 2 + int(binary.BigEndian.Uint16(b[i:]))
 	if next > len(b) {
-		return i, false
+		return 0, false
 	}
-	for _, c := range b[i+2 : next] {
-		if c == 0 || c >= 0x80 {
-			if !validString(b[i+2 : next]) {
-				return i, false
+	s := b[i+2 : next]
+	if len(s) <= 16 { // shorter than what the calls below cost
+		for _, c := range s {
+			if c == 0 || c >= 0x80 {
+				return next, validString(s)
 			}
-			break
 		}
+		return next, true
 	}
-	return next, true
+	return next, validString(s)
 }
 
 // textError is why skipText refused the string at i.
@@ -289,29 +290,47 @@ func (p *Publish) Form() (f Form, asIs bool) {
 }
 
 // Keep copies the packet out of the buffer: the only way to hold on to a view after its buffer is used again. now is
-// the second, on any clock that Left will be asked on later. The copy has no alias any more; the topic stands in it.
+// the second, on any clock that Left will be asked on later. In the copy of a packet whose alias SetTopic has resolved,
+// the topic stands in place of the alias.
 func (p *Publish) Keep(now uint32) *Publish {
 	k := new(Publish)
-	if p.Alias == 0 && p.name == nil {
+	o := p.opts()
+	size := sizePublish(p, p.ver, &o, true)
+	if p.Alias == 0 && p.name == nil || len(p.Topic()) == 0 || size > MaxSize {
 		*k = *p
 		k.b = append(make([]byte, 0, len(p.b)), p.b...)
 	} else {
-		o := p.opts()
-		b := appendPublish(make([]byte, 0, sizePublish(p, p.ver, &o, true)), p, p.ver, &o, true)
-		k.reparse(b, p.ver)
+		k.locate(appendPublish(make([]byte, 0, size), p, p.ver, &o, true), p.ver)
 	}
 	k.At = now
 	return k
 }
 
-// reparse makes p a view of b, a packet of our own making.
-func (p *Publish) reparse(b []byte, v Version) {
-	_, hdr, err := Frame(b, 0)
-	if err == nil {
-		err = p.Parse(b, hdr, v)
+// locate makes p a view of b, a packet that this package has just encoded, without judging it.
+func (p *Publish) locate(b []byte, v Version) {
+	_, used, _ := varint(b[1:])
+	*p = Publish{b: b, hdr: uint8(1 + used), ver: v}
+	i := int(p.hdr) + 2 + int(binary.BigEndian.Uint16(b[p.hdr:]))
+	p.topEnd = uint32(i)
+	if b[0]&6 != 0 {
+		p.ID = binary.BigEndian.Uint16(b[i:])
+		i += 2
 	}
-	if err != nil {
-		panic("packet: encoded a PUBLISH that does not parse: " + err.Error()) // a broken invariant, not input
+	end := i
+	if v >= V5 {
+		size, used, _ := varint(b[i:])
+		i += used
+		end = i + size
+	}
+	p.prop, p.pay = uint32(i), uint32(end)
+	for i < end {
+		switch PropID(b[i]) {
+		case PropMessageExpiry:
+			p.expiry, p.expAt = binary.BigEndian.Uint32(b[i+1:]), uint32(i)
+		case PropSubscriptionID:
+			p.subID = true
+		}
+		i += propSize(b[i:])
 	}
 }
 
@@ -354,8 +373,7 @@ func (p *Publish) String() string {
 	for _, id := range p.SubIDs(nil) {
 		l.add("sub %d", id)
 	}
-	m := p.Message()
-	m.describe(&l)
+	p.message(nil).describe(&l)
 	return l.String()
 }
 

@@ -20,7 +20,7 @@ const (
 	NoMatchingSubscribers               Reason = 0x10
 	NoSubscriptionExisted               Reason = 0x11
 	ContinueAuthentication              Reason = 0x18
-	ReAuthenticate                      Reason = 0x19
+	Reauthenticate                      Reason = 0x19
 	UnspecifiedError                    Reason = 0x80
 	MalformedPacket                     Reason = 0x81
 	ProtocolError                       Reason = 0x82
@@ -72,7 +72,7 @@ var reasonTable = [...]reasonRule{
 	NoMatchingSubscribers:               {"No matching subscribers", in(PUBACK, PUBREC)},
 	NoSubscriptionExisted:               {"No subscription existed", in(UNSUBACK)},
 	ContinueAuthentication:              {"Continue authentication", in(AUTH)},
-	ReAuthenticate:                      {"Re-authenticate", in(AUTH)},
+	Reauthenticate:                      {"Re-authenticate", in(AUTH)},
 	UnspecifiedError:                    {"Unspecified error", in(CONNACK, PUBACK, PUBREC, SUBACK, UNSUBACK, DISCONNECT)},
 	MalformedPacket:                     {"Malformed packet", in(CONNACK, DISCONNECT)},
 	ProtocolError:                       {"Protocol error", in(CONNACK, DISCONNECT)},
