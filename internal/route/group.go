@@ -13,8 +13,8 @@ type Strategy uint8
 const (
 	RoundRobin    Strategy = iota // one after the other
 	Random                        // by the caller's random key
-	Sticky                        // the same member for the same key, as long as it is there; a member that goes or comes moves only its own keys
-	LeastInflight                 // the one with the lowest rank
+	Sticky                        // the same member for the same key; a member that comes or goes moves few keys but its own
+	LeastInflight                 // the one with the lowest rank, in turn among equals
 )
 
 // What a rank function answers for members that are not connected. Other answers are 0 and up: how busy the member is.
@@ -23,11 +23,17 @@ const (
 	Never   = -2 // the session has ended: not chosen at all
 )
 
-// Group is one shared subscription. It is the same object from its first member to its last; Filter finds a later one of the same name again
-// (Table.Group).
+// leastWindow is how many members LeastInflight compares at most. In larger groups the least busy of so many is as good.
+const leastWindow = 64
+
+// stickyTries is how often Sticky tries another place for a key before it takes the next member that is online.
+const stickyTries = 8
+
+// Group is one shared subscription. It is the same object from its first member to its last, and knows the filter with which Table.Group finds a later one of the
+// same name. That is how an unacknowledged message of a member that has gone finds another member. [MQTT-4.8.2-5 forbids it for QoS 2.]
 type Group[T comparable] struct {
 	filter  topic.Filter
-	members atomic.Pointer[[]Sub[T]]
+	members atomic.Pointer[list[T]] // nil: it has ended
 	turn    atomic.Uint32
 }
 
@@ -37,40 +43,59 @@ func (g *Group[T]) Name() string { return g.filter.Share }
 // Filter returns the filter with the share name.
 func (g *Group[T]) Filter() topic.Filter { return g.filter }
 
-// Len returns the number of members; 0: the shared subscription has ended.
+// Len returns the number of members, some of which may have ended; 0: the shared subscription has ended.
 func (g *Group[T]) Len() int { return len(g.Members()) }
 
 // Members returns the members, some of which may have ended. The slice must not be changed.
 func (g *Group[T]) Members() []Sub[T] {
-	if p := g.members.Load(); p != nil {
-		return *p
+	if l := g.members.Load(); l != nil {
+		return l.subs
 	}
 	return nil
 }
 
 // Pick chooses the member that gets the next message. key is a random number for Random, a hash of the publisher or the topic for Sticky, and unused
-// otherwise. rank tells how busy a member is, Offline or Never; nil: all are online. false: there is no member to choose.
+// otherwise. rank tells how busy a member is, or Offline or Never; nil: all are online and equal. It is called without a lock and may be called for all members.
+// false: there is no member to choose.
 func (g *Group[T]) Pick(st Strategy, key uint64, rank func(T) int) (Sub[T], bool) {
 	l := g.Members()
 	if len(l) == 0 {
 		return Sub[T]{}, false
 	}
-	i := int(key % uint64(len(l)))
-	if st == RoundRobin || st == LeastInflight {
-		i = int(g.turn.Add(1) % uint32(len(l)))
+	if rank == nil {
+		rank = func(T) int { return 0 }
 	}
+	switch st {
+	case Random:
+		return scan(l, int(key%uint64(len(l))), 1, rank)
+	case Sticky:
+		return sticky(l, key, rank)
+	case LeastInflight:
+		return scan(l, g.next(len(l)), leastWindow, rank)
+	default:
+		return scan(l, g.next(len(l)), 1, rank)
+	}
+}
+
+// next returns where the next turn begins.
+func (g *Group[T]) next(n int) int { return int((g.turn.Add(1) - 1) % uint32(n)) }
+
+// scan looks from member number i on, round the ring, until it has seen at least window members and one that is online, and returns the least busy one.
+// Offline members are chosen only when it has seen all.
+func scan[T comparable](l []Sub[T], i, window int, rank func(T) int) (Sub[T], bool) {
 	best, at := Never, -1
-	for range l {
-		r := 0
-		if rank != nil {
-			r = rank(l[i].To)
+	for n := range l {
+		if n >= window && best >= 0 {
+			break
 		}
-		switch {
-		case r <= Never, r == Offline && best > Never:
-		case best < 0 || st == LeastInflight && r < best:
+		switch r := rank(l[i].To); {
+		case r <= Never, r == Offline && at >= 0: // the first offline one is as good as the others
+		case best < 0 || r < best:
 			best, at = r, i
 		}
-		i = (i + 1) % len(l)
+		if i++; i == len(l) {
+			i = 0
+		}
 	}
 	if at < 0 {
 		return Sub[T]{}, false
@@ -78,14 +103,42 @@ func (g *Group[T]) Pick(st Strategy, key uint64, rank func(T) int) (Sub[T], bool
 	return l[at], true
 }
 
-func (g *Group[T]) put(s Sub[T]) {
-	l := append(without(g.Members(), s.To), s)
-	g.members.Store(&l)
+// sticky returns the member that belongs to key. If that one is not online, the key tries other places, so that what belongs to it spreads over all the others
+// and returns to it later. If nobody is online, the key's own member gets it.
+func sticky[T comparable](l []Sub[T], key uint64, rank func(T) int) (Sub[T], bool) {
+	own := -1
+	for try := range uint64(stickyTries) {
+		i := jump(mix(key+try), len(l))
+		switch r := rank(l[i].To); {
+		case r >= 0:
+			return l[i], true
+		case r == Offline && own < 0:
+			own = i
+		}
+	}
+	i := jump(mix(key), len(l))
+	s, ok := scan(l, i, 1, rank)
+	if ok && own >= 0 && rank(s.To) < 0 {
+		return l[own], true
+	}
+	return s, ok
 }
 
-func (g *Group[T]) drop(to T) bool {
-	l := g.Members()
-	n := without(l, to)
-	g.members.Store(&n)
-	return len(n) < len(l)
+// mix spreads a key over all bits.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// jump is the jump consistent hash: it gives each of n places the same share of the keys, and when n grows or shrinks by one it moves one key in n.
+func jump(key uint64, n int) int {
+	at, next := int64(-1), int64(0)
+	for next < int64(n) {
+		at = next
+		key = key*2862933555777941757 + 1
+		next = int64(float64(at+1) * (float64(int64(1)<<31) / float64(key>>33+1)))
+	}
+	return int(at)
 }
