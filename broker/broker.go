@@ -1,0 +1,210 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/myelin-mqtt/myelin/internal/route"
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/store/mem"
+	"github.com/myelin-mqtt/myelin/internal/transport"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// Broker is one MQTT broker. Make it with New, run it with Serve.
+type Broker struct {
+	o        atomic.Pointer[Options]
+	log      *slog.Logger
+	net      *transport.Server
+	table    *route.Table[*session]
+	registry registry
+	store    store.Engine
+	expirer  expirer
+	stats    stats
+	sys      *route.Retained[*packet.Publish]
+	started  time.Time
+	serial   atomic.Uint64 // of assigned client identifiers and in-process subscribers
+	nonce    uint64
+	draining atomic.Bool
+	closed   chan struct{} // of Serve's end
+	closing  sync.Once
+
+	mu        sync.Mutex // guards listeners
+	listeners []*transport.Listener
+}
+
+// ErrClosed is returned by calls on a broker that has ended.
+var ErrClosed = errors.New("broker is closed")
+
+// New makes a broker. It opens nothing: Serve does. All faults of o are
+// reported at once.
+func New(o Options) (*Broker, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("check options: %w", err)
+	}
+	o.setDefaults()
+	b := &Broker{
+		log: o.Logger, table: route.NewTable[*session](), sys: new(route.Retained[*packet.Publish]),
+		closed: make(chan struct{}), nonce: nonce(), started: time.Now(),
+	}
+	b.o.Store(&o)
+	b.registry.init()
+	b.expirer.init()
+	b.store = mem.Open(mem.Options{
+		Limits: o.limits(), MaxRetained: o.Retain.MaxMessages, MaxRetainedBytes: o.Retain.MaxBytes, NoRetain: o.Retain.Disabled, OnDrop: b.storeDropped,
+	})
+	var err error
+	b.net, err = transport.New(&handler{b}, transport.Options{
+		Driver: driver(o.IO), Loops: o.Loops, ConnectTimeout: o.ConnectTimeout, MaxConns: o.MaxConnections, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start connection layer: %w", err)
+	}
+	return b, nil
+}
+
+func driver(io string) string {
+	if io == "auto" {
+		return ""
+	}
+	return io
+}
+
+func (b *Broker) opt() *Options { return b.o.Load() }
+
+// Listen opens one more listener, and returns its address as a URL with the
+// port that was taken.
+func (b *Broker) Listen(l Listener) (string, error) {
+	ln, err := b.net.Listen(l.URL, transport.ListenOptions{})
+	if err != nil {
+		return "", fmt.Errorf("listen on %s: %w", l.URL, err)
+	}
+	b.mu.Lock()
+	b.listeners = append(b.listeners, ln)
+	b.mu.Unlock()
+	b.log.Info("listening", "url", ln.URL())
+	return ln.URL(), nil
+}
+
+// Addresses are the URLs of the open listeners.
+func (b *Broker) Addresses() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	urls := make([]string, len(b.listeners))
+	for i, l := range b.listeners {
+		urls[i] = l.URL()
+	}
+	return urls
+}
+
+// Serve opens the listeners of the options and runs the broker until ctx is
+// done. Then it drains: no new connections, MQTT 5 clients get DISCONNECT
+// 0x8B, and after the grace time whoever is left is cut off. It waits for
+// everything that it started. A broker can be served once.
+func (b *Broker) Serve(ctx context.Context) error {
+	defer b.Close()
+	for _, l := range b.opt().Listeners {
+		if _, err := b.Listen(l); err != nil {
+			return err
+		}
+	}
+	var wg sync.WaitGroup
+	run, stop := context.WithCancel(context.Background())
+	wg.Go(func() { b.expirer.run(run, b) })
+	wg.Go(func() { b.publishSys(run) })
+	wg.Go(func() { b.sweepRetained(run) })
+	select {
+	case <-ctx.Done():
+	case <-b.closed:
+	}
+	b.drain()
+	stop()
+	wg.Wait()
+	return nil
+}
+
+// drain says goodbye to every client and waits for them within the grace time.
+func (b *Broker) drain() {
+	grace := b.opt().ShutdownGrace
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	b.net.StopAccepting()
+	b.draining.Store(true)
+	n := 0
+	b.registry.each(func(c *conn) {
+		n++
+		c.signal(sigShutdown)
+	})
+	b.log.Info("shutting down", "clients", n, "grace", grace)
+	if err := b.net.Close(ctx); err != nil {
+		b.log.Warn("connections cut off at the end of the grace time", "err", err)
+	}
+	if err := b.store.Close(ctx); err != nil {
+		b.log.Error("close store", "err", err)
+	}
+}
+
+// Close ends a broker that is not served, or makes Serve return.
+func (b *Broker) Close() {
+	b.closing.Do(func() {
+		close(b.closed)
+		ctx, cancel := context.WithTimeout(context.Background(), b.opt().ShutdownGrace)
+		defer cancel()
+		b.net.StopAccepting()
+		if err := b.net.Close(ctx); err != nil {
+			b.log.Warn("close connections", "err", err)
+		}
+	})
+}
+
+// Reload takes new options for what can change while the broker runs. applied
+// names what changed, needRestart what is different and stays as it was.
+func (b *Broker) Reload(o Options) (applied, needRestart []string, err error) {
+	if err := o.validate(); err != nil {
+		return nil, nil, fmt.Errorf("check options: %w", err)
+	}
+	o.setDefaults()
+	old := b.opt()
+	for _, f := range fixedOptions {
+		if !f.same(old, &o) {
+			needRestart = append(needRestart, f.name)
+		}
+		f.keep(old, &o)
+	}
+	for _, f := range liveOptions {
+		if !f.same(old, &o) {
+			applied = append(applied, f.name)
+		}
+	}
+	b.o.Store(&o)
+	return applied, needRestart, nil
+}
+
+// Disconnect ends a client's connection with an MQTT 5 reason code; false: it
+// is not connected.
+func (b *Broker) Disconnect(clientID string, code packet.Reason) bool {
+	c := b.registry.connected(clientID)
+	if c == nil {
+		return false
+	}
+	c.kick.Store(uint32(code))
+	c.signal(sigKick)
+	return true
+}
+
+// storeDropped takes word from the store of what its limits cost.
+func (b *Broker) storeDropped(m *packet.Publish, why mem.Reason) {
+	switch why {
+	case mem.QueueFull:
+		b.dropped(nil, m, DropQueueFull)
+	case mem.Expired:
+		b.dropped(nil, m, DropExpired)
+	case mem.RetainedFull:
+		b.dropped(nil, m, DropRetainFull)
+	}
+}

@@ -1,0 +1,563 @@
+package broker
+
+import (
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	sess "github.com/myelin-mqtt/myelin/internal/session"
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/transport"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// setup is what a connection holds from its CONNECT to its CONNACK.
+type setup struct {
+	packet.Connect
+	id       string // the client's, or the one assigned to it
+	assigned bool
+	expiry   uint32 // granted
+	alive    uint16 // granted keep alive
+
+	answer   atomic.Pointer[AuthAnswer] // of the authenticator, left by any goroutine
+	data     []byte                     // for the CONNACK of an enhanced authentication
+	grant    atomic.Pointer[session]    // the session that was waited for
+	claim    atomic.Pointer[claim]      // the store's answer
+	inLine   bool
+	claiming bool
+}
+
+// claim is the store's answer to a Claim.
+type claim struct {
+	s   store.Session
+	st  *store.State
+	err error
+}
+
+// onConnect takes the CONNECT.
+func (c *conn) onConnect(t *turn, b []byte, hdr int) error {
+	u := new(setup)
+	err := u.Parse(b, hdr, 0)
+	c.ver = u.Version
+	if err != nil {
+		return c.bad(t, b, err)
+	}
+	c.setup, c.username, c.method = u, u.Username, u.AuthMethod
+	if !u.RequestProblemInfo {
+		c.flags |= flagNoProblem
+	}
+	if code, text := c.check(t, u); code != packet.Success {
+		return c.refuse(t, code, text)
+	}
+	c.grantLimits(t, u)
+	c.state = stAuth
+	auth := t.o.Authenticator
+	if auth == nil {
+		u.answer.Store(&AuthAnswer{})
+	} else {
+		c.ask(auth, &AuthRequest{Client: c.info(), Password: u.Password, Method: u.AuthMethod, Data: u.AuthData})
+	}
+	if err := c.advance(t); err != nil {
+		if err == transport.ErrPaused {
+			return c.pause()
+		}
+		return err
+	}
+	return nil
+}
+
+// check holds the CONNECT against the limits.
+func (c *conn) check(t *turn, u *setup) (packet.Reason, string) {
+	u.id = u.ClientID
+	switch {
+	case u.ClientID != "":
+		if u.Version == packet.V31 && len(u.ClientID) > 23 {
+			return packet.ClientIdentifierNotValid, "client identifier longer than 23 bytes in 3.1"
+		}
+	case t.o.RefuseEmptyClientID || u.Version == packet.V31:
+		return packet.ClientIdentifierNotValid, "client identifier is empty"
+	case u.Version == packet.V311 && !u.CleanStart: // [MQTT3-3.1.3-8]
+		return packet.ClientIdentifierNotValid, "client identifier is empty without clean session"
+	default: // [MQTT-3.1.3-6], [MQTT-3.2.2-16]
+		u.assigned = true
+		u.id = "auto-" + strconv.FormatUint(c.b.nonce, 36) + "-" + strconv.FormatUint(c.b.serial.Add(1), 36)
+	}
+	switch {
+	case c.b.draining.Load():
+		return packet.ServerUnavailable, "server shuts down"
+	case u.HasAuthMethod && t.o.Authenticator == nil: // [MQTT-4.12.0-1]
+		return packet.BadAuthenticationMethod, "authentication method " + strconv.Quote(u.AuthMethod) + " is not supported"
+	case u.Will != nil && u.Will.Retain && t.o.Retain.Disabled: // [MQTT-3.2.2-13]
+		return packet.RetainNotSupported, "will is retained"
+	case u.Will != nil && t.o.MaxTopicLevels > 0 && levels(u.Will.Topic) > t.o.MaxTopicLevels:
+		return packet.TopicNameInvalid, "will topic has too many levels"
+	}
+	return packet.Success, ""
+}
+
+// grantLimits decides what the client gets of what it asked for.
+func (c *conn) grantLimits(t *turn, u *setup) {
+	u.expiry, u.alive = u.SessionExpiry, u.KeepAlive
+	if u.Version < packet.V5 {
+		u.expiry = 0
+		if !u.CleanStart {
+			u.expiry = neverExpires
+		}
+	}
+	if m := t.o.MaxSessionExpiry; m > 0 {
+		u.expiry = min(u.expiry, m)
+	}
+	if m := t.o.MaxKeepAlive; m > 0 && (u.alive == 0 || u.alive > m) {
+		u.alive = m
+	}
+}
+
+// ask makes one request of the authenticator.
+func (c *conn) ask(auth Authenticator, r *AuthRequest) {
+	u := c.setup
+	auth.Auth(r, func(a AuthAnswer) {
+		u.answer.Store(&a)
+		c.signal(sigAuth)
+	})
+}
+
+// advance takes the connection as far as it goes: authenticated, session
+// acquired, claimed in the store, online. transport.ErrPaused: it waits.
+func (c *conn) advance(t *turn) error {
+	for {
+		var err error
+		switch c.state {
+		case stAuth:
+			err = c.authenticated(t)
+		case stLine:
+			err = c.acquired(t)
+		case stClaim:
+			err = c.claimed(t)
+		default:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// authenticated takes the authenticator's answer.
+func (c *conn) authenticated(t *turn) error {
+	u := c.setup
+	a := u.answer.Swap(nil)
+	if a == nil {
+		return transport.ErrPaused
+	}
+	c.authed = a.State
+	switch {
+	case a.Code == packet.ContinueAuthentication && c.method != "": // [MQTT-4.12.0-2]
+		c.sendAuth(t, packet.ContinueAuthentication, a)
+		c.state = stAuthing
+		return nil
+	case a.Code.Failed() || a.Code != packet.Success: // [MQTT-4.12.0-4]
+		return c.refuse(t, failure(a.Code), a.Reason)
+	}
+	if a.Username != "" {
+		c.username = a.Username
+	}
+	c.client = nil
+	u.data = a.Data
+	c.state = stLine
+	s := c.b.registry.acquire(u.id, c, func() *session { return newSession(u.id) })
+	if s == nil {
+		u.inLine = true
+		return nil
+	}
+	u.grant.Store(s)
+	return nil
+}
+
+func failure(code packet.Reason) packet.Reason {
+	if code.Failed() {
+		return code
+	}
+	return packet.NotAuthorized
+}
+
+// sendAuth sends an AUTH packet with the method of the CONNECT [MQTT-4.12.0-5].
+func (c *conn) sendAuth(t *turn, code packet.Reason, a *AuthAnswer) {
+	p := packet.Auth{Code: code, Method: c.method, Data: a.Data}
+	t.own = p.Append(t.own, c.ver)
+	t.n.packetsOut++
+}
+
+// acquired goes on when the session is this connection's.
+func (c *conn) acquired(t *turn) error {
+	u := c.setup
+	s := u.grant.Load()
+	if s == nil {
+		return transport.ErrPaused
+	}
+	u.inLine = false
+	if s.store != nil && u.CleanStart { // [MQTT-3.1.2-4]
+		fresh := newSession(u.id)
+		c.b.registry.replace(s, fresh)
+		c.b.end(t, s)
+		s = fresh
+		u.grant.Store(s)
+	}
+	r := store.ClaimReq{ClientID: u.id, Clean: u.CleanStart, Expiry: u.expiry}
+	if u.Will != nil {
+		m, err := packet.NewPublish(&u.Will.Message, t.now)
+		if err != nil {
+			c.b.registry.release(s, s.store == nil, newSession)
+			u.grant.Store(nil)
+			return c.refuse(t, packet.TopicNameInvalid, "will: "+err.Error())
+		}
+		r.Will = &store.Will{Msg: m, Delay: u.Will.Delay}
+	}
+	c.b.expirer.cancel(s)
+	s.will, s.willAt, s.expireAt = r.Will, 0, 0 // [MQTT-3.1.3-9]
+	c.state = stClaim
+	c.b.store.Claim(r, &sink{c, s})
+	return nil
+}
+
+// sink is the broker's end of a session in the store.
+type sink struct {
+	c *conn
+	s *session
+}
+
+// Claimed implements store.Sink.
+func (k *sink) Claimed(s store.Session, st *store.State, err error) {
+	k.c.setup.claim.Store(&claim{s, st, err})
+	k.c.signal(sigClaimed)
+}
+
+// Ready implements store.Sink.
+func (k *sink) Ready() { k.s.wake() }
+
+// claimed goes on with the store's answer.
+func (c *conn) claimed(t *turn) error {
+	u := c.setup
+	a := u.claim.Load()
+	if a == nil {
+		return transport.ErrPaused
+	}
+	s := u.grant.Load()
+	if a.err != nil {
+		s.will = nil
+		c.b.registry.release(s, s.store == nil, newSession)
+		u.grant.Store(nil)
+		return c.refuse(t, packet.ServerUnavailable, "claim session: "+a.err.Error())
+	}
+	present := a.st != nil
+	s.store = a.s
+	c.connack(t, s, present)
+	if c.state == stOver {
+		return &over{packet.PacketTooLarge, "CONNACK exceeds the client's maximum packet size"}
+	}
+	c.attach(t, s)
+	c.setup = nil
+	st := &c.b.stats
+	st.connects.Add(1)
+	if n := st.connected.Add(1); n > st.connectedMax.Load() {
+		st.connectedMax.Store(n)
+	}
+	if f := t.o.Events.Connected; f != nil {
+		f(c.info(), present)
+	}
+	return nil
+}
+
+// connack sends the CONNACK: what differs from the protocol's defaults, and
+// the Maximum Packet Size always.
+func (c *conn) connack(t *turn, s *session, present bool) {
+	u := c.setup
+	a := packet.Connack{SessionPresent: present} // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+	if c.ver >= packet.V5 {
+		if u.expiry != u.SessionExpiry {
+			a.SessionExpiry = &u.expiry
+		}
+		a.ReceiveMax = new(t.o.ReceiveMaximum)
+		if t.o.MaxPacketSize < MaxPacketSize {
+			a.MaxPacket = new(uint32(t.o.MaxPacketSize))
+		}
+		if u.assigned { // [MQTT-3.1.3-7]
+			a.AssignedClientID = u.id
+		}
+		a.AliasMax = new(aliasMax(t.o))
+		if t.o.Retain.Disabled {
+			a.RetainAvailable = new(false)
+		}
+		if u.alive != u.KeepAlive {
+			a.ServerKeepAlive = &u.alive
+		}
+		if u.RequestResponseInfo { // [MQTT-3.1.2-28]
+			a.ResponseInfo = t.o.ResponseInformation
+		}
+		if u.HasAuthMethod { // [MQTT-4.12.0-5]
+			a.AuthMethod, a.AuthData = u.AuthMethod, u.data
+		}
+	}
+	if u.MaxPacket > 0 && a.Length(c.ver) > int(u.MaxPacket) { // [MQTT-3.1.2-24]
+		c.state = stOver
+		c.b.registry.release(s, true, newSession)
+		c.setup.grant.Store(nil)
+		return
+	}
+	t.own = a.Append(t.own, c.ver) // [MQTT-3.2.0-1]
+	t.n.packetsOut++
+}
+
+// attach makes the session's deliveries go to this connection, after the
+// CONNACK, and sends again what is unacknowledged.
+func (c *conn) attach(t *turn, s *session) {
+	u := c.setup
+	s.expiry = u.expiry
+	c.io.KeepAlive(t.tt, keepAlive(u.alive))
+	t.flush(c)
+	c.state, c.s = stOnline, s
+	if s.in != nil {
+		s.in.Resume(c.window(t))
+	}
+	s.mu.Lock()
+	s.ver, s.maxPacket, s.told = c.ver, u.MaxPacket, 0
+	s.alias = nil
+	if n := min(int(u.AliasMax), t.o.TopicAliasOutbound); n > 0 {
+		s.alias = &aliases{max: uint16(n)}
+	}
+	s.out.Send.MaxBytes = int32(min(t.o.MaxInflightBytes, 1<<30))
+	s.out.Send.Resume(t.o.inflight(&u.Connect), func(id uint16) { // [MQTT-4.4.0-1]
+		t.own = packet.AppendAck(t.own, packet.PUBREL, c.ver, id, packet.Success)
+		t.n.packetsOut++
+	})
+	t.flush(c)
+	s.io = c.io
+	s.more = s.store != nil
+	s.setLoad()
+	s.mu.Unlock()
+	t.pump(s)
+}
+
+// window is what the CONNACK allowed the client: its Receive Maximum, which
+// 3.x clients do not have, and its Topic Alias Maximum.
+func (c *conn) window(t *turn) (receiveMax, alias uint16) {
+	if c.ver < packet.V5 {
+		return 0, 0
+	}
+	return t.o.ReceiveMaximum, aliasMax(t.o)
+}
+
+func aliasMax(o *Options) uint16 { return uint16(max(o.TopicAliasMaximum, 0)) }
+
+// receiver is the receiving half of the session, made at first use.
+func (c *conn) receiver(t *turn) *sess.In {
+	s := c.s
+	if s.in == nil {
+		s.in = new(sess.In)
+		s.in.Resume(c.window(t))
+	}
+	return s.in
+}
+
+// refuse answers a CONNECT with a failure, and ends the connection.
+// [MQTT-3.2.2-7], [MQTT-3.2.2-6]
+func (c *conn) refuse(t *turn, code packet.Reason, text string) error {
+	c.state = stOver
+	switch {
+	case c.ver >= packet.V5:
+		a := packet.Connack{Code: code}
+		if c.flags&flagNoProblem == 0 {
+			a.ReasonString = text
+		}
+		if u := c.setup; u != nil && u.MaxPacket > 0 && a.Length(c.ver) > int(u.MaxPacket) { // [MQTT-3.2.2-19]
+			a.ReasonString = ""
+		}
+		t.own = a.Append(t.own, c.ver)
+	case c.ver != 0 || code == packet.UnsupportedProtocolVersion:
+		v := c.ver
+		if v == 0 {
+			v = packet.V311
+		}
+		if code == packet.MalformedPacket || code == packet.ProtocolError { // [MQTT3-3.1.4-1]
+			break
+		}
+		if _, ok := code.ReturnCode(); ok { // [MQTT3-3.2.2-6]
+			t.own = (&packet.Connack{Code: code}).Append(t.own, v)
+		}
+	}
+	return c.refused(&over{code, text})
+}
+
+// refused counts, logs and reports a connection without a successful CONNACK.
+func (c *conn) refused(err error) error {
+	c.b.stats.refusedConns.Add(1)
+	code := packet.UnspecifiedError
+	var o *over
+	if errors.As(err, &o) {
+		code = o.code
+	}
+	id := ""
+	if c.setup != nil {
+		id = c.setup.id
+	}
+	c.b.log.Warn("connection refused", "client", id, "address", c.io.RemoteAddr(), "code", codeText(code), "err", err)
+	if f := c.b.opt().Events.Refused; f != nil {
+		f(c.io.RemoteAddr(), code, err)
+	}
+	return err
+}
+
+// abandon gives up what a connection held that ends before its CONNACK.
+func (c *conn) abandon(*turn) {
+	u := c.setup
+	if u.inLine && c.b.registry.leave(u.id, c) {
+		return
+	}
+	if s := u.grant.Load(); s != nil {
+		s.will = nil
+		c.b.registry.release(s, s.store == nil, newSession)
+		if s.store != nil {
+			c.b.rest(s, time.Now().UnixNano())
+		}
+	}
+}
+
+// onDisconnect takes the client's DISCONNECT.
+func (c *conn) onDisconnect(t *turn, b []byte, hdr int) error {
+	var d packet.Disconnect
+	if err := d.Parse(b, hdr, c.ver); err != nil {
+		return c.bad(t, b, err)
+	}
+	s := c.s
+	if d.HasSessionExpiry && d.SessionExpiry != s.expiry {
+		if s.expiry == 0 { // 3.14.2.2.2
+			return c.fail(t, packet.ProtocolError, "session expiry changed from 0 at DISCONNECT")
+		}
+		s.expiry = d.SessionExpiry
+		if m := t.o.MaxSessionExpiry; m > 0 {
+			s.expiry = min(s.expiry, m)
+		}
+	}
+	if d.Code == packet.Success { // [MQTT-3.14.4-3]
+		s.will = nil
+	}
+	c.state, c.code = stOver, d.Code
+	return errLeft
+}
+
+// detach ends the connection's ownership: the session waits for the client to
+// come back, or ends.
+func (c *conn) detach(t *turn, err error) {
+	s := c.s
+	s.mu.Lock()
+	s.io, s.alias = nil, nil
+	s.setLoad()
+	s.mu.Unlock()
+	c.b.stats.connected.Add(-1)
+	if c.code == packet.Success && !errors.Is(err, errLeft) {
+		c.code = packet.UnspecifiedError
+	}
+	if f := t.o.Events.Disconnected; f != nil {
+		f(c.info(), c.code, err)
+	}
+	ended := s.store == nil || s.expiry == 0
+	if ended {
+		c.b.end(t, s)
+	} else {
+		if s.will != nil {
+			if s.will.Delay == 0 {
+				c.b.fireWill(t, s)
+			} else {
+				s.willAt = t.tt.Now + int64(min(s.will.Delay, s.expiry))*1e9 // 3.1.3.2.2: at the earlier of the two
+			}
+		}
+		s.store.Detach(s.expiry, s.willAt != 0)
+		if s.expiry != neverExpires {
+			s.expireAt = t.tt.Now + int64(s.expiry)*1e9
+		}
+		c.b.arm(s)
+	}
+	c.b.registry.release(s, ended, newSession)
+}
+
+// rest arms the timers of a session that nobody owns any more.
+func (b *Broker) rest(s *session, now int64) {
+	if s.expiry != neverExpires {
+		s.expireAt = now + int64(s.expiry)*1e9
+	}
+	b.arm(s)
+}
+
+// onAuth takes an AUTH: the next step of the authentication of the CONNECT, or
+// a re-authentication. [MQTT-4.12.0-7], [MQTT-4.12.1-1]
+func (c *conn) onAuth(t *turn, b []byte, hdr int) error {
+	if c.ver < packet.V5 {
+		return c.fail(t, packet.ProtocolError, "AUTH in "+c.ver.String())
+	}
+	var p packet.Auth
+	if err := p.Parse(b, hdr, c.ver); err != nil {
+		return c.bad(t, b, err)
+	}
+	auth := t.o.Authenticator
+	switch {
+	case c.method == "" || auth == nil:
+		return c.fail(t, packet.ProtocolError, "AUTH without an authentication method in CONNECT")
+	case p.Method != c.method:
+		return c.fail(t, packet.BadAuthenticationMethod, "authentication method changed")
+	}
+	r := &AuthRequest{Client: c.info(), Method: p.Method, Data: p.Data, State: c.authed}
+	if c.state == stAuthing {
+		if p.Code != packet.ContinueAuthentication { // [MQTT-4.12.0-3]
+			return c.fail(t, packet.ProtocolError, "AUTH with reason code "+p.Code.String())
+		}
+		c.state = stAuth
+		c.ask(auth, r)
+		if err := c.advance(t); err != nil {
+			if err == transport.ErrPaused {
+				return c.pause()
+			}
+			return err
+		}
+		return nil
+	}
+	switch {
+	case p.Code == packet.Reauthenticate:
+		r.State = nil
+	case p.Code != packet.ContinueAuthentication || c.setup == nil:
+		return c.fail(t, packet.ProtocolError, "AUTH with reason code "+p.Code.String())
+	}
+	r.Reauthenticate = true
+	c.setup = &setup{id: c.s.id}
+	c.flags |= flagReauth
+	c.ask(auth, r)
+	if err := c.reauthenticated(t); err != nil {
+		return err
+	}
+	if c.flags&flagReauth != 0 {
+		return c.pause()
+	}
+	return nil
+}
+
+// reauthenticated takes the authenticator's answer on a connection that stands.
+func (c *conn) reauthenticated(t *turn) error {
+	a := c.setup.answer.Swap(nil)
+	if a == nil {
+		return nil
+	}
+	c.flags &^= flagReauth
+	c.authed = a.State
+	switch {
+	case a.Code == packet.ContinueAuthentication:
+		c.sendAuth(t, packet.ContinueAuthentication, a)
+		return nil // c.setup stays: another AUTH may come
+	case a.Code != packet.Success: // [MQTT-4.12.1-2]
+		return c.fail(t, failure(a.Code), a.Reason)
+	}
+	if a.Username != "" {
+		c.username, c.client = a.Username, nil
+	}
+	c.setup = nil
+	c.sendAuth(t, packet.Success, a)
+	return nil
+}

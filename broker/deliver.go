@@ -1,0 +1,365 @@
+package broker
+
+import (
+	"github.com/myelin-mqtt/myelin/internal/qos"
+	"github.com/myelin-mqtt/myelin/internal/route"
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// form is how one session gets a message.
+type form struct {
+	qos    packet.QoS
+	retain bool
+	dup    bool
+	id     uint16
+	sub    uint32    // the one subscription identifier, 0: none
+	more   *[]uint32 // where there are several
+	shared bool      // payload bytes may be queued by reference
+}
+
+// deliver hands a message to one session that the store does not serve. t.enc
+// was Reset with p. false: the session is not there.
+func (t *turn) deliver(sub *route.Sub[*session], more []uint32, p, kept *packet.Publish, flags uint8) bool {
+	s := sub.To
+	f := form{qos: min(p.QoS(), packet.QoS(sub.QoS)), sub: sub.ID, shared: kept != nil} // [MQTT-3.8.4-8]
+	f.retain = p.Retain() && sub.Opts&route.RetainAsPublished != 0                      // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+	if len(more) > 1 {
+		f.more = &more
+	}
+	lost := dropReasons
+	var loser *packet.Publish
+	drops := 1
+	s.mu.Lock()
+	switch {
+	case s.local != nil:
+		if !s.local.put(p) {
+			lost = DropSubscriber
+		}
+	case s.io == nil:
+		s.mu.Unlock()
+		return false
+	case f.qos == 0:
+		switch {
+		case s.io.Queued() > t.o.MaxOutboundBytes:
+			lost = DropSlow
+		case !t.send(s, p, &f):
+			lost = DropTooLarge
+		}
+	default:
+		x := qos.Slot{Msg: kept, Sub: f.sub, More: f.more, QoS: f.qos, Flags: flags}
+		if f.retain {
+			x.Flags |= qos.Retain
+		}
+		l := t.o.limits()
+		d := s.out.Deliver(x, &l)
+		if f.id = d.ID; f.id != 0 && !t.send(s, p, &f) {
+			s.out.Send.Drop(f.id) // [MQTT-3.1.2-25]
+			lost = DropTooLarge
+		}
+		if d.Dropped != nil {
+			lost, loser, drops = DropQueueFull, d.Dropped, d.Drops
+		}
+		if s.shared > 0 {
+			s.setLoad()
+		}
+	}
+	s.mu.Unlock()
+	if lost != dropReasons {
+		if loser == nil {
+			loser = p
+		}
+		for range drops {
+			t.b.dropped(s, loser, lost)
+		}
+	}
+	return true
+}
+
+// send puts one PUBLISH into the out-queue of a connected session. t.enc was
+// Reset with p, and the caller holds s.mu: the packet identifier and the bytes
+// go in under one hold of it, so that nothing overtakes. false: the packet
+// exceeds the client's Maximum Packet Size [MQTT-3.1.2-24].
+func (t *turn) send(s *session, p *packet.Publish, f *form) bool {
+	payload := p.Payload()
+	if s.alias == nil && (f.sub == 0 || s.ver < packet.V5) {
+		head, at := t.enc.Head(packet.FormOf(s.ver, f.qos))
+		if s.maxPacket != 0 && len(head)+len(payload) > int(s.maxPacket) {
+			return false
+		}
+		t.head = append(t.head[:0], head...)
+		packet.PatchFlags(t.head, f.qos, f.retain, f.dup)
+		if at != 0 {
+			packet.PatchID(t.head, at, f.id)
+		}
+	} else if !t.ownHead(s, p, f) {
+		return false
+	}
+	if f.shared && len(payload) >= byRef {
+		s.io.AppendRef(t.tt, t.head, payload)
+	} else {
+		s.io.Append2(t.tt, t.head, payload)
+	}
+	t.n.packetsOut++
+	t.n.pubOut[f.qos]++
+	t.n.pubBytesOut += uint64(len(payload))
+	return true
+}
+
+// ownHead encodes the head for one session alone: subscription identifiers
+// [MQTT-3.3.4-4] and a topic alias [MQTT-3.3.2-11].
+func (t *turn) ownHead(s *session, p *packet.Publish, f *form) bool {
+	o := packet.PublishOpts{QoS: f.qos, Retain: f.retain, Dup: f.dup, ID: f.id, Expiry: t.expiry, NoPayload: true}
+	switch {
+	case f.more != nil:
+		o.SubIDs = *f.more
+	case f.sub != 0:
+		t.id[0] = f.sub
+		o.SubIDs = t.id[:]
+	}
+	var fresh bool
+	if s.alias != nil && s.ver >= packet.V5 {
+		o.Alias, fresh = s.alias.find(p.Topic())
+		o.OmitTopic = o.Alias != 0 && !fresh
+	}
+	if s.maxPacket != 0 && packet.SizePublish(p, s.ver, o) > int(s.maxPacket) {
+		if o.Alias == 0 || !fresh {
+			return false
+		}
+		if o.Alias, fresh = 0, false; packet.SizePublish(p, s.ver, o) > int(s.maxPacket) {
+			return false
+		}
+	}
+	if fresh {
+		s.alias.add(p.Topic())
+	}
+	t.head = packet.AppendPublish(t.head[:0], p, s.ver, o)
+	return true
+}
+
+// aliases are the topic aliases that the broker assigned on one connection:
+// the first topics that came get them.
+type aliases struct {
+	max uint16
+	m   map[string]uint16
+}
+
+// find is the alias of a topic, and whether it is one to be assigned now;
+// 0: there is none left.
+func (a *aliases) find(name []byte) (alias uint16, fresh bool) {
+	if alias, ok := a.m[string(name)]; ok {
+		return alias, false
+	}
+	if n := len(a.m); n < int(a.max) && len(name) > 2 {
+		return uint16(n + 1), true
+	}
+	return 0, false
+}
+
+func (a *aliases) add(name []byte) {
+	if a.m == nil {
+		a.m = map[string]uint16{}
+	}
+	a.m[string(name)] = uint16(len(a.m) + 1)
+}
+
+// pump sends what waits for the session as far as its window has room: what
+// an earlier connection did not finish, then the queue, then the store's.
+func (t *turn) pump(s *session) {
+	var lost []lostMessage
+	s.mu.Lock()
+	if s.io != nil {
+		lost = t.pumpWindow(s, lost)
+		if s.store != nil {
+			lost = t.pumpStore(s, lost)
+		}
+		if s.shared > 0 {
+			s.setLoad()
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range lost {
+		t.b.dropped(s, l.m, l.why)
+	}
+}
+
+type lostMessage struct {
+	m   *packet.Publish
+	why DropReason
+}
+
+// pumpWindow sends again, and sends what was queued. The caller holds s.mu.
+func (t *turn) pumpWindow(s *session, lost []lostMessage) []lostMessage {
+	for {
+		id, x, ok := s.out.Send.Next()
+		if !ok {
+			return lost
+		}
+		left, expired := x.Msg.Left(t.now)
+		again := x.Flags&qos.Resend != 0
+		if expired && !again { // [MQTT-3.3.2-5]; a message that was sent stays, [MQTT-4.3.3-7]
+			s.out.Send.Drop(id)
+			lost = append(lost, lostMessage{x.Msg, DropExpired})
+			continue
+		}
+		if !t.sendSlot(s, &x, id, left) {
+			s.out.Send.Drop(id)
+			if s.store != nil && x.Flags&qos.Durable != 0 {
+				s.store.Ack(x.LSN)
+			}
+			lost = append(lost, lostMessage{x.Msg, DropTooLarge})
+		}
+	}
+}
+
+func (t *turn) sendSlot(s *session, x *qos.Slot, id uint16, left uint32) bool {
+	t.enc.Reset(x.Msg, left)
+	t.expiry = left
+	return t.send(s, x.Msg, &form{qos: x.QoS, retain: x.Flags&qos.Retain != 0, dup: x.Flags&qos.Resend != 0, // [MQTT-3.3.1-1]
+		id: id, sub: x.Sub, more: x.More, shared: true})
+}
+
+// pumpStore takes from the store what the window has room for. The caller
+// holds s.mu.
+func (t *turn) pumpStore(s *session, lost []lostMessage) []lostMessage {
+	if s.ready.Swap(false) {
+		s.more = true
+	}
+	for s.more && s.out.Send.Queued() == 0 {
+		room := min(s.out.Send.Room(), len(t.next))
+		if room == 0 {
+			return lost
+		}
+		n, more := s.store.Next(t.next[:room], t.now)
+		s.more = more
+		for i := range t.next[:n] {
+			if d := &t.next[i]; !t.sendStored(s, d) {
+				s.store.Ack(d.LSN)
+				lost = append(lost, lostMessage{d.Msg, DropTooLarge})
+			}
+		}
+		clear(t.next[:n])
+		if n == 0 {
+			return lost
+		}
+	}
+	return lost
+}
+
+// sendStored sends a message that the store handed out. false: too large.
+func (t *turn) sendStored(s *session, d *store.Delivery) bool {
+	left := t.left(d.Msg)
+	x := qos.Slot{Msg: d.Msg, More: d.More, LSN: d.LSN, Sub: d.Sub, QoS: d.QoS, Flags: d.Flags | qos.Durable}
+	if d.QoS == 0 {
+		s.store.Ack(d.LSN)
+		return t.sendSlot(s, &x, 0, left)
+	}
+	id := s.out.Send.Send(x)
+	if id == 0 {
+		return true // closed by bytes meanwhile: it waits in front of the store's
+	}
+	if d.QoS == 2 {
+		done := s.store.Sent2(d.LSN, id, &outbound{t.b, s}, uint64(id))
+		if !done {
+			s.out.Send.Hold(id, qos.Held)
+			return true
+		}
+	}
+	if !t.sendSlot(s, &x, id, left) {
+		s.out.Send.Drop(id)
+		return false
+	}
+	return true
+}
+
+// outbound completes the store's records of a session's outgoing QoS 2
+// messages. tok is the packet identifier, with recorded for a PUBREC.
+type outbound struct {
+	b *Broker
+	s *session
+}
+
+const recorded = 1 << 16
+
+// Done implements store.Completer.
+func (o *outbound) Done(tok uint64, err error) {
+	if err != nil {
+		return // the store has failed, and has said so; the client will ask again
+	}
+	t := o.b.borrow()
+	defer o.b.give(t)
+	s, id := o.s, uint16(tok)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tok&recorded != 0 {
+		if _, ok := s.out.Send.Hold(id, qos.Released); ok && s.io != nil {
+			s.io.Append(t.tt, packet.AppendAck(nil, packet.PUBREL, s.ver, id, packet.Success))
+			t.n.packetsOut++
+		}
+		return
+	}
+	if x, ok := s.out.Send.Hold(id, qos.Sent); ok && s.io != nil {
+		t.sendSlot(s, &x, id, t.left(x.Msg))
+	}
+}
+
+// onAck takes a PUBACK, PUBREC, PUBREL or PUBCOMP.
+func (c *conn) onAck(t *turn, typ packet.Type, b []byte, hdr int) error {
+	id, code, err := packet.ParseAck(b, hdr, c.ver)
+	if err != nil {
+		return c.bad(t, b, err)
+	}
+	if typ == packet.PUBREL {
+		return c.onPubrel(t, id)
+	}
+	s := c.s
+	s.mu.Lock()
+	r := s.out.Acked(typ, id, code)
+	waits := r.Done && (s.out.Send.Queued() > 0 || s.out.Send.Pending() || s.store != nil && (s.more || s.ready.Load()))
+	if r.Done && s.shared > 0 {
+		s.setLoad()
+	}
+	held := false
+	if s.store != nil && r.Slot.Flags&qos.Durable != 0 {
+		switch {
+		case r.Done:
+			s.store.Ack(r.Slot.LSN)
+		case r.Recorded && !s.store.Received2(id, &outbound{t.b, s}, uint64(id)|recorded):
+			s.out.Send.Hold(id, qos.Recorded)
+			held = true
+		}
+	}
+	s.mu.Unlock()
+	if r.Send != 0 && !held {
+		t.own = packet.AppendAck(t.own, r.Send, c.ver, id, r.Code)
+		t.n.packetsOut++
+	}
+	if waits {
+		t.pump(s)
+	}
+	if r.Done && len(c.jobs) > 0 {
+		c.retained(t)
+	}
+	return nil
+}
+
+// onPubrel ends the receiving side of a QoS 2 message [MQTT-4.3.3-11].
+func (c *conn) onPubrel(t *turn, id uint16) error {
+	code := c.receiver(t).Release(id)
+	if code == packet.Success && c.s.store != nil {
+		return c.call(t, func(tok uint64) bool { return c.s.store.Release2(id, c, tok) }, func(t *turn, err error) error {
+			if err != nil {
+				return c.fail(t, packet.UnspecifiedError, "release: "+err.Error())
+			}
+			c.pubcomp(t, id, packet.Success)
+			return nil
+		})
+	}
+	c.pubcomp(t, id, code)
+	return nil
+}
+
+func (c *conn) pubcomp(t *turn, id uint16, code packet.Reason) {
+	t.own = packet.AppendAck(t.own, packet.PUBCOMP, c.ver, id, code)
+	t.n.packetsOut++
+}

@@ -1,0 +1,193 @@
+package broker
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// expirer ends sessions whose time is over, and publishes wills whose delay
+// is. It sleeps until the earliest is due.
+type expirer struct {
+	mu   sync.Mutex // guards what follows
+	due  deadlines
+	wake chan struct{} // has room for one
+}
+
+// deadline is one entry; it is void where the session's timer moved on.
+type deadline struct {
+	at    int64 // Unix nanoseconds
+	s     *session
+	timer uint32
+}
+
+type deadlines []deadline
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].at < d[j].at }
+func (d deadlines) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+func (d *deadlines) Push(x any)        { *d = append(*d, x.(deadline)) }
+func (d *deadlines) Pop() any {
+	old := *d
+	n := len(old) - 1
+	x := old[n]
+	old[n] = deadline{}
+	*d = old[:n]
+	return x
+}
+
+func (e *expirer) init() { e.wake = make(chan struct{}, 1) }
+
+// arm enters the session's earlier deadline. The caller owns the session.
+func (b *Broker) arm(s *session) {
+	at := s.expireAt
+	if s.willAt != 0 && (at == 0 || s.willAt < at) {
+		at = s.willAt
+	}
+	if at == 0 {
+		return
+	}
+	e := &b.expirer
+	e.mu.Lock()
+	s.timer++
+	heap.Push(&e.due, deadline{at, s, s.timer})
+	first := e.due[0].s == s
+	e.mu.Unlock()
+	if first {
+		select {
+		case e.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// cancel voids the session's entries. The caller owns the session.
+func (e *expirer) cancel(s *session) {
+	e.mu.Lock()
+	s.timer++
+	e.mu.Unlock()
+}
+
+// next takes what is due, or tells how long to wait.
+func (e *expirer) next(now int64) (s *session, wait time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.due) > 0 {
+		d := e.due[0]
+		if d.s.timer == d.timer && d.at > now {
+			return nil, time.Duration(d.at - now)
+		}
+		heap.Pop(&e.due)
+		if d.s.timer == d.timer {
+			return d.s, 0
+		}
+	}
+	return nil, time.Hour
+}
+
+func (e *expirer) run(ctx context.Context, b *Broker) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		s, wait := e.next(time.Now().UnixNano())
+		if s != nil {
+			b.expire(s)
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// evict and granted make the expirer an owner, for the moment that it takes.
+func (*expirer) evict()           {}
+func (*expirer) granted(*session) {}
+
+// expire does what is due for a session that nobody owns: its will, its end.
+func (b *Broker) expire(s *session) {
+	if !b.registry.try(s, &b.expirer) {
+		return // its client is back
+	}
+	t := b.borrow()
+	now := t.tt.Now
+	if s.willAt != 0 && now >= s.willAt {
+		b.fireWill(t, s)
+	}
+	ended := s.expireAt != 0 && now >= s.expireAt
+	if ended { // [MQTT-4.1.0-2]
+		b.stats.sessionsExpired.Add(1)
+		b.end(t, s)
+	} else {
+		b.arm(s)
+	}
+	b.registry.release(s, ended, newSession)
+	b.give(t)
+}
+
+// fireWill publishes the session's will, if it still has one.
+// [MQTT-3.1.2-8], [MQTT-3.1.2-10]
+func (b *Broker) fireWill(t *turn, s *session) {
+	w := s.will
+	if w == nil {
+		return
+	}
+	s.will, s.willAt = nil, 0
+	m := *w.Msg
+	m.At = t.now // its expiry counts from now
+	t.publish(&m, nil)
+}
+
+// publish sends a message of the broker's own, or of a program that embeds it.
+func (t *turn) publish(m *packet.Publish, from *session) error {
+	t.n.pubIn[m.QoS()]++
+	t.n.pubBytesIn += uint64(len(m.Payload()))
+	_, _, err := t.route(t.routes.Find(m.Topic()), m, m, from, store.Inbound{}, nobody{}, 0)
+	if err != nil {
+		t.b.dropped(nil, m, DropRefused)
+	}
+	return err
+}
+
+// routeFor routes a message for a program.
+func (t *turn) routeFor(p *packet.Publish, c store.Completer) (done, matched bool, err error) {
+	return t.route(t.routes.Find(p.Topic()), p, p, nil, store.Inbound{}, c, 0)
+}
+
+// sweepRetained removes retained messages whose expiry interval has passed, a
+// few at a time.
+func (b *Broker) sweepRetained(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, filter := range []string{"#", "$SYS/#"} {
+			c := b.store.Retained(filter)
+			for more := true; more && ctx.Err() == nil; {
+				now := uint32(time.Now().Unix())
+				var gone []*packet.Publish
+				more = c.Next(1024, func(_ string, m *packet.Publish) bool {
+					if _, expired := m.Left(now); expired {
+						gone = append(gone, m)
+					}
+					return true
+				})
+				for _, m := range gone {
+					b.store.Forget(m)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/myelin-mqtt/myelin/internal/qos"
+	"github.com/myelin-mqtt/myelin/internal/route"
+	sess "github.com/myelin-mqtt/myelin/internal/session"
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/transport"
+	"github.com/myelin-mqtt/myelin/packet"
+	"github.com/myelin-mqtt/myelin/topic"
+)
+
+// session is what the broker knows of one client identifier, connected or not.
+// It is the handle that the subscription table holds.
+type session struct {
+	mu        sync.Mutex      // guards down to subs; never held with another session's
+	io        *transport.Conn // nil: not connected
+	local     *Subscription   // an in-process subscriber, else nil
+	alias     *aliases        // outbound topic aliases of this connection, nil: none
+	out       sess.Out
+	maxPacket uint32 // the client's Maximum Packet Size, 0: no limit
+	ver       packet.Version
+	told      uint16 // bit set of the classes of drops that were logged on this connection
+	shared    uint16 // shared subscriptions it is in
+	more      bool   // the store has messages that did not fit into the window
+	ended     atomic.Bool
+	ready     atomic.Bool  // the store has said Ready since more was looked at
+	load      atomic.Int32 // messages in flight; -1: not connected, -2: ended
+
+	// Written by the owner under mu, read by the owner without.
+	subs []subscription
+
+	// The owner's.
+	id       string
+	store    store.Session // nil: the session ends with its connection
+	in       *sess.In      // nil until the first PUBLISH that needs it
+	will     *store.Will   // armed or waiting for its delay
+	expiry   uint32        // seconds after the end of a connection, 0xFFFFFFFF: never
+	willAt   int64         // when a waiting will is due, Unix nanoseconds; 0: none waits
+	expireAt int64         // when a session without connection ends; 0: it does not
+	timer    uint32        // generation of the expirer's entries
+
+	// The registry's, under its shard's lock.
+	owner owner
+	line  *[]owner
+}
+
+const neverExpires = 0xFFFFFFFF
+
+// subscription is one filter of a session.
+type subscription struct {
+	filter  string // as the client wrote it, $share included
+	id      uint32
+	options packet.SubOptions
+}
+
+func newSession(id string) *session {
+	s := &session{id: id}
+	s.load.Store(route.Offline)
+	return s
+}
+
+func (s *session) durable() bool { return s.store != nil }
+
+// wake is the store's word that messages wait: the loop that owns the
+// connection fetches them.
+func (s *session) wake() {
+	if s.ready.Swap(true) {
+		return
+	}
+	s.mu.Lock()
+	io := s.io
+	s.mu.Unlock()
+	if io != nil {
+		io.Wake()
+	}
+}
+
+// rank is how busy a member of a shared subscription is.
+func rank(s *session) int { return int(s.load.Load()) }
+
+// setLoad tells shared subscriptions how busy the session is; the caller holds mu.
+func (s *session) setLoad() {
+	switch {
+	case s.ended.Load():
+		s.load.Store(route.Never)
+	case s.io == nil && s.local == nil:
+		s.load.Store(route.Offline)
+	default:
+		s.load.Store(int32(s.out.Send.Live() + s.out.Send.Queued()))
+	}
+}
+
+// find is the subscription with this very filter [MQTT-3.10.4-1], or -1.
+func (s *session) find(filter string) int {
+	for i := range s.subs {
+		if s.subs[i].filter == filter {
+			return i
+		}
+	}
+	return -1
+}
+
+// end discards the session: its subscriptions, what waits in it, and its
+// place in the store. Its will is published if it is still there. What came
+// through shared subscriptions and was not acknowledged goes to other members.
+// Only the owner calls it, with the connection detached.
+func (b *Broker) end(t *turn, s *session) {
+	s.mu.Lock()
+	s.ended.Store(true)
+	s.setLoad()
+	again := s.unshared()
+	lost := s.out.Send.Live() + s.out.Send.Queued() - len(again)
+	s.out = sess.Out{}
+	s.mu.Unlock()
+	for _, sub := range s.subs {
+		if f, err := topic.ParseFilter(sub.filter); err == nil {
+			b.table.Forget(f, s, func(s *session) bool { return s.ended.Load() })
+		}
+	}
+	if s.store != nil {
+		n, _ := s.store.Queued()
+		rest := s.store.End()
+		again = append(again, rest...)
+		lost += n - len(rest)
+	}
+	if lost > 0 {
+		b.stats.drops[DropSessionEnded].Add(uint64(lost))
+	}
+	t.redistribute(s, again)
+	s.mu.Lock()
+	s.subs = nil
+	s.mu.Unlock()
+	b.fireWill(t, s)
+	b.expirer.cancel(s)
+	if f := b.opt().Events.SessionEnded; f != nil {
+		f(s.id)
+	}
+}
+
+// unshared takes what came through shared subscriptions and may go to another
+// member: QoS 1 that is not acknowledged, and what was not sent at all. A
+// QoS 2 message that was sent stays with its member [MQTT-4.8.2-5]. The caller
+// holds mu.
+func (s *session) unshared() (again []store.Delivery) {
+	s.out.Send.Unacked(func(id uint16, x *qos.Slot) bool {
+		if x.Flags&qos.Shared != 0 && x.Msg != nil && (id == 0 || x.QoS == 1) {
+			again = append(again, store.Delivery{Msg: x.Msg, QoS: x.QoS, Flags: x.Flags})
+		}
+		return true
+	})
+	return again
+}
+
+// redistribute gives messages of shared subscriptions that s left to others.
+func (t *turn) redistribute(s *session, again []store.Delivery) {
+	for _, d := range again {
+		for _, sub := range s.subs {
+			f, err := topic.ParseFilter(sub.filter)
+			if err != nil || f.Share == "" || !topic.Match(f.Filter, string(d.Msg.Topic())) {
+				continue
+			}
+			t.enc.Reset(d.Msg, t.left(d.Msg))
+			if g := t.b.table.Group(f); g == nil || !t.toGroup(g, d.Msg, d.Msg, nil) {
+				t.b.dropped(s, d.Msg, DropNoMember)
+			}
+			break
+		}
+	}
+}

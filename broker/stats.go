@@ -1,0 +1,128 @@
+package broker
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"sync/atomic"
+
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// counts are what one turn counts, without atomics.
+type counts struct {
+	packetsIn, packetsOut uint64
+	pubIn, pubOut         [3]uint64 // by QoS
+	pubBytesIn            uint64    // payloads
+	pubBytesOut           uint64
+}
+
+// stats are the broker's counters.
+type stats struct {
+	packetsIn, packetsOut   atomic.Uint64
+	pubIn, pubOut           [3]atomic.Uint64
+	pubBytesIn, pubBytesOut atomic.Uint64
+	drops                   [dropReasons]atomic.Uint64
+	refusedConns            atomic.Uint64 // no successful CONNACK
+	badPackets              atomic.Uint64 // malformed packets and protocol errors
+	connected               atomic.Int64
+	connectedMax            atomic.Int64
+	connects                atomic.Uint64 // successful CONNACKs
+	takeovers               atomic.Uint64
+	sessionsExpired         atomic.Uint64
+}
+
+func (s *stats) add(n *counts) {
+	if n.packetsIn != 0 {
+		s.packetsIn.Add(n.packetsIn)
+	}
+	if n.packetsOut != 0 {
+		s.packetsOut.Add(n.packetsOut)
+	}
+	for q := range n.pubIn {
+		if n.pubIn[q] != 0 {
+			s.pubIn[q].Add(n.pubIn[q])
+		}
+		if n.pubOut[q] != 0 {
+			s.pubOut[q].Add(n.pubOut[q])
+		}
+	}
+	if n.pubBytesIn != 0 {
+		s.pubBytesIn.Add(n.pubBytesIn)
+	}
+	if n.pubBytesOut != 0 {
+		s.pubBytesOut.Add(n.pubBytesOut)
+	}
+}
+
+// Stats are the broker's figures at one moment.
+type Stats struct {
+	Connected, ConnectedMax int64  // clients now, and at most so far
+	Connects, Refused       uint64 // CONNACKs with success, and connections without
+	Takeovers               uint64
+	Sessions                int    // with or without a connection
+	Subscriptions, Shared   int    // all, and memberships of shared ones
+	Retained, Queued        int    // messages
+	RetainedBytes           int64  // topics and payloads
+	QueuedBytes             int64  // topics and payloads
+	PacketsIn, PacketsOut   uint64 // control packets
+	PublishIn, PublishOut   uint64 // PUBLISH packets
+	PayloadIn, PayloadOut   uint64 // bytes
+	BytesIn, BytesOut       uint64 // on the connections
+	BadPackets              uint64 // malformed, and protocol errors
+	Dropped                 map[string]uint64
+	SessionsExpired         uint64
+}
+
+// Stats reads the broker's figures.
+func (b *Broker) Stats() Stats {
+	s, st, net, tab := &b.stats, b.store.Stats(), b.net.Stats(), b.table.Stats()
+	sessions, _ := b.registry.count()
+	r := Stats{
+		Connected: s.connected.Load(), ConnectedMax: s.connectedMax.Load(), Connects: s.connects.Load(),
+		Refused: s.refusedConns.Load(), Takeovers: s.takeovers.Load(), Sessions: sessions,
+		Subscriptions: tab.Subscriptions, Shared: tab.Shared, Retained: st.Retained, RetainedBytes: st.RetainedBytes,
+		Queued: st.Queued, QueuedBytes: st.QueuedBytes, PacketsIn: s.packetsIn.Load(), PacketsOut: s.packetsOut.Load(),
+		PayloadIn: s.pubBytesIn.Load(), PayloadOut: s.pubBytesOut.Load(), BytesIn: net.BytesIn, BytesOut: net.BytesOut,
+		BadPackets: s.badPackets.Load(), SessionsExpired: s.sessionsExpired.Load(), Dropped: map[string]uint64{},
+	}
+	for q := range s.pubIn {
+		r.PublishIn += s.pubIn[q].Load()
+		r.PublishOut += s.pubOut[q].Load()
+	}
+	for d := range s.drops {
+		if n := s.drops[d].Load(); n > 0 {
+			r.Dropped[DropReason(d).String()] = n
+		}
+	}
+	return r
+}
+
+// dropped counts a message that is lost, tells the events, and writes one log
+// line for each class and connection. s is nil where no session is meant. The
+// caller holds no session's lock.
+func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
+	b.stats.drops[why].Add(1)
+	id := ""
+	first := false
+	if s != nil {
+		id = s.id
+		s.mu.Lock()
+		first = s.told&(1<<why) == 0
+		s.told |= 1 << why
+		s.mu.Unlock()
+	}
+	if f := b.opt().Events.Dropped; f != nil {
+		f(id, string(m.Topic()), why)
+	}
+	if first {
+		b.log.Warn("message dropped; more of this class for this client are only counted",
+			"client", id, "why", why.String(), "topic", string(m.Topic()), "qos", m.QoS())
+	}
+}
+
+// nonce makes assigned client identifiers of two runs differ.
+func nonce() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:])
+}

@@ -1,0 +1,323 @@
+package qos
+
+import "github.com/myelin-mqtt/myelin/packet"
+
+// State is where a Slot stands in its handshake.
+type State uint8
+
+// The states of a Slot in the window.
+const (
+	// Free is the state of a slot whose handshake is over.
+	Free State = iota
+	// Held has a packet identifier, and waits for the store before it is sent.
+	Held
+	// Sent awaits a PUBACK (QoS 1) or a PUBREC (QoS 2).
+	Sent
+	// Recorded has its PUBREC, and waits for the store before the PUBREL is sent.
+	Recorded
+	// Released has its PUBREC and awaits the PUBCOMP; its message is gone.
+	Released
+)
+
+// Flags of a Slot. The Sender keeps them and does not read them, but for
+// Resend, which it sets.
+const (
+	// Retain sends the message with RETAIN set.
+	Retain uint8 = 1 << iota
+	// Shared marks a message that came through a shared subscription.
+	Shared
+	// Durable marks a message that the store handed out: it is told when the
+	// handshake ends.
+	Durable
+	// Resend marks a message that was sent on an earlier connection: it is
+	// sent again with DUP [MQTT-3.3.1-1].
+	Resend
+	// counted marks a slot whose PUBLISH left on this connection: it holds a
+	// place of the Receive Maximum.
+	counted
+)
+
+// Slot is one outgoing message of QoS 1 or 2, waiting or in flight.
+type Slot struct {
+	Msg   *packet.Publish // nil once Released
+	More  *[]uint32       // subscription identifiers where there are several
+	LSN   uint64          // the store's number of the message, when Durable
+	Sub   uint32          // the one subscription identifier, 0: none
+	QoS   packet.QoS      // the granted one, 1 or 2
+	Flags uint8
+	State State
+}
+
+// size is what a slot counts against a limit in bytes.
+func (x *Slot) size() int {
+	if x.Msg == nil {
+		return 0
+	}
+	return len(x.Msg.Payload()) + len(x.Msg.Topic())
+}
+
+// Sender is the sending half. The zero value with Max set is ready for use.
+//
+// Packet identifiers are given in turn, so the slot of an identifier is found
+// by a subtraction, and the window is in the order of sending, which is the
+// order of redelivery [MQTT-4.6.0-1].
+type Sender struct {
+	win   ring // from the oldest unacknowledged slot to the newest
+	queue ring // waiting for room in the window
+	// Bytes counts topics and payloads of the window, QueueBytes of the queue.
+	Bytes, QueueBytes int
+	first             uint16 // the packet identifier of the window's first slot, 0: none yet
+	live              uint16 // slots of the window that are not Free
+	out               uint16 // PUBLISH packets of this connection without their acknowledgement
+	again             uint16 // slots from here on were sent on this connection; those before are looked at by Next
+	// Max is the peer's Receive Maximum or the own limit, whichever is lower; at least 1.
+	Max uint16
+	// MaxBytes closes the window when so many bytes are in flight, 0: no limit.
+	// One message is always let through.
+	MaxBytes int32
+}
+
+// maxID is the number of packet identifiers: 1 to 65535.
+const maxID = 65535
+
+// Room reports how many more messages may be sent now.
+func (s *Sender) Room() int {
+	if s.Pending() || int(s.win.n) >= maxID || s.out >= s.Max || s.MaxBytes > 0 && s.live > 0 && s.Bytes >= int(s.MaxBytes) {
+		return 0
+	}
+	return int(min(s.Max-s.out, uint16(maxID-int(s.win.n))))
+}
+
+// Live is the number of messages in flight, Queued of those that wait.
+func (s *Sender) Live() int { return int(s.live) }
+
+// Queued is the number of messages that wait for room in the window.
+func (s *Sender) Queued() int { return int(s.queue.n) }
+
+// Pending reports whether slots of an earlier connection are still to be sent.
+func (s *Sender) Pending() bool { return s.again < uint16(s.win.n) }
+
+// Send gives x an identifier, or queues it and returns 0 where the window is
+// full or others wait. [MQTT-2.2.1-4], [MQTT-4.9.0-2]
+func (s *Sender) Send(x Slot) (id uint16) {
+	if s.queue.n > 0 || s.Room() == 0 {
+		s.QueueBytes += x.size()
+		s.queue.push(x)
+		return 0
+	}
+	return s.take(x)
+}
+
+// Next takes the next message to send: first those of an earlier connection,
+// in their order and with their identifiers, then the oldest queued one.
+// ok is false where there is none, or the window has no room.
+func (s *Sender) Next() (id uint16, x Slot, ok bool) {
+	for s.Pending() {
+		p := s.win.at(int(s.again))
+		switch {
+		case p.State != Sent && p.State != Held:
+		case s.out >= s.Max:
+			return 0, Slot{}, false
+		default:
+			p.Flags |= counted
+			id, x = s.id(int(s.again)), *p
+			s.out++
+			s.again++
+			return id, x, true
+		}
+		s.again++
+	}
+	if s.queue.n == 0 || s.Room() == 0 {
+		return 0, Slot{}, false
+	}
+	x = s.queue.pop()
+	s.QueueBytes -= x.size()
+	return s.take(x), x, true
+}
+
+// DropOldest removes the oldest queued message.
+func (s *Sender) DropOldest() (x Slot, ok bool) {
+	if s.queue.n == 0 {
+		return Slot{}, false
+	}
+	x = s.queue.pop()
+	s.QueueBytes -= x.size()
+	return x, true
+}
+
+// take puts x at the end of the window, whose room was checked.
+func (s *Sender) take(x Slot) (id uint16) {
+	if s.win.n == 0 && s.first == 0 {
+		s.first = 1
+	}
+	if x.State == Free {
+		x.State = Sent
+	}
+	x.Flags |= counted
+	s.Bytes += x.size()
+	s.win.push(x)
+	s.live++
+	s.out++
+	s.again = uint16(s.win.n)
+	return s.id(int(s.win.n) - 1)
+}
+
+// id is the packet identifier of the window's slot i.
+func (s *Sender) id(i int) uint16 {
+	id := int(s.first) + i
+	if id > maxID {
+		id -= maxID
+	}
+	return uint16(id)
+}
+
+// slot is the slot of an identifier, nil if it is not in flight.
+func (s *Sender) slot(id uint16) *Slot {
+	i := int(id) - int(s.first)
+	if i < 0 {
+		i += maxID
+	}
+	if id == 0 || i >= int(s.win.n) {
+		return nil
+	}
+	p := s.win.at(i)
+	if p.State == Free {
+		return nil
+	}
+	return p
+}
+
+// Ack ends a handshake: a PUBACK for a QoS 1 message, a PUBCOMP for a released
+// QoS 2 one. x is what the slot held. ok is false for an identifier that does
+// not await this acknowledgement.
+func (s *Sender) Ack(t packet.Type, id uint16) (x Slot, ok bool) {
+	p := s.slot(id)
+	if p == nil {
+		return Slot{}, false
+	}
+	switch t {
+	case packet.PUBACK:
+		if p.QoS != 1 || p.State != Sent {
+			return Slot{}, false
+		}
+	case packet.PUBCOMP:
+		if p.State != Released {
+			return Slot{}, false
+		}
+	default:
+		return Slot{}, false
+	}
+	return s.free(p), true
+}
+
+// Drop ends the handshake of a message that will not be sent after all.
+func (s *Sender) Drop(id uint16) (x Slot, ok bool) {
+	p := s.slot(id)
+	if p == nil {
+		return Slot{}, false
+	}
+	return s.free(p), true
+}
+
+// Rec is what a PUBREC does to a handshake.
+type Rec uint8
+
+// The outcomes of a PUBREC.
+const (
+	// Unknown: no QoS 2 message awaits it; PUBREL 0x92 answers it.
+	Unknown Rec = iota
+	// Release: the PUBREL is due [MQTT-4.3.3-4].
+	Release
+	// Repeat: a PUBREL was sent before; it is due again.
+	Repeat
+	// Ended: the receiver refused the message, and nothing is sent [MQTT-4.4.0-2].
+	Ended
+)
+
+// Record takes a PUBREC. failed: its reason code is 0x80 or more. The message
+// itself is dropped: only the PUBREL is ever sent again [MQTT-4.3.3-6]. x is
+// what the slot held before.
+func (s *Sender) Record(id uint16, failed bool) (x Slot, r Rec) {
+	p := s.slot(id)
+	switch {
+	case p == nil || p.QoS != 2:
+		return Slot{}, Unknown
+	case failed && p.State == Sent:
+		return s.free(p), Ended
+	case p.State == Sent:
+		x = *p
+		s.Bytes -= p.size()
+		p.Msg, p.More = nil, nil
+		p.State = Released
+		return x, Release
+	case p.State == Released:
+		return *p, Repeat
+	}
+	return Slot{}, Unknown
+}
+
+// Hold marks a sent or recorded message as one that waits for the store, or
+// ends the wait with Sent or Released.
+func (s *Sender) Hold(id uint16, st State) (x Slot, ok bool) {
+	p := s.slot(id)
+	if p == nil {
+		return Slot{}, false
+	}
+	p.State = st
+	return *p, true
+}
+
+// free ends a slot and moves the window's start past what is over.
+func (s *Sender) free(p *Slot) (x Slot) {
+	x = *p
+	s.Bytes -= p.size()
+	s.live--
+	if x.Flags&counted != 0 {
+		s.out--
+	}
+	*p = Slot{}
+	for s.win.n > 0 && s.win.at(0).State == Free {
+		s.win.drop()
+		s.first = s.id(1)
+		if s.again > 0 {
+			s.again--
+		}
+	}
+	if s.win.n == 0 {
+		s.win.shrink()
+	}
+	return x
+}
+
+// Resume begins a new connection with the peer's Receive Maximum: everything
+// in the window is to be sent again, the PUBLISH packets by Next, with DUP.
+// The identifiers whose PUBREL is due at once are yielded in order.
+// [MQTT-4.4.0-1], [MQTT-3.3.4-10]
+func (s *Sender) Resume(receiveMax uint16, release func(id uint16)) {
+	s.Max, s.out, s.again = max(receiveMax, 1), 0, 0
+	for i := range int(s.win.n) {
+		p := s.win.at(i)
+		p.Flags &^= counted
+		switch p.State {
+		case Sent:
+			p.Flags |= Resend
+		case Recorded, Released:
+			release(s.id(i))
+		}
+	}
+}
+
+// Unacked yields everything in the window in the order of sending, and then
+// what is queued with the identifier 0.
+func (s *Sender) Unacked(yield func(id uint16, x *Slot) bool) {
+	for i := range int(s.win.n) {
+		if p := s.win.at(i); p.State != Free && !yield(s.id(i), p) {
+			return
+		}
+	}
+	for i := range int(s.queue.n) {
+		if !yield(0, s.queue.at(i)) {
+			return
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package session
+
+import (
+	"github.com/myelin-mqtt/myelin/internal/qos"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// In is the receiving half of a session. Its QoS 2 identifiers outlive the
+// connection, aliases and waiting acknowledgements do not.
+type In struct {
+	Recv    qos.Receiver
+	aliases [][]byte // topic by alias-1; a name is replaced, never overwritten
+	acks    *acks    // nil until one has to wait
+	// AliasMax is the Topic Alias Maximum that the CONNACK told the client.
+	AliasMax uint16
+}
+
+// Verdict is what one inbound PUBLISH does, in the order of its fields.
+type Verdict struct {
+	// Route: match, commit and deliver it; false for a QoS 2 duplicate.
+	Route bool
+	// Ack is PUBACK or PUBREC, due after the commit; 0: none.
+	Ack packet.Type
+	// Code of 0x80 or more: disconnect with it.
+	Code packet.Reason
+}
+
+// Publish takes a PUBLISH whose topic is resolved.
+func (s *In) Publish(p *packet.Publish) Verdict {
+	switch p.QoS() {
+	case 0:
+		return Verdict{Route: true}
+	case 1: // never a duplicate, whatever its DUP flag says [MQTT-4.3.2-5]
+		if !s.Recv.Begin() {
+			return Verdict{Code: packet.ReceiveMaximumExceeded} // [MQTT-3.3.4-7]
+		}
+		return Verdict{Route: true, Ack: packet.PUBACK}
+	}
+	dup, ok := s.Recv.Publish(p.ID)
+	if !ok {
+		return Verdict{Code: packet.ReceiveMaximumExceeded}
+	}
+	return Verdict{Route: !dup, Ack: packet.PUBREC} // [MQTT-4.3.3-8], [MQTT-4.3.3-10]
+}
+
+// Acked is told that the acknowledgement of a PUBLISH leaves. A refused QoS 2
+// message frees its identifier [MQTT-4.3.3-9].
+func (s *In) Acked(t packet.Type, id uint16, code packet.Reason) {
+	switch {
+	case t == packet.PUBACK:
+		s.Recv.End()
+	case code.Failed():
+		s.Recv.Release(id)
+	}
+}
+
+// Release takes a PUBREL and gives the PUBCOMP's reason code [MQTT-4.3.3-11].
+func (s *In) Release(id uint16) packet.Reason {
+	if s.Recv.Release(id) {
+		return packet.Success
+	}
+	return packet.PacketIdentifierNotFound
+}
+
+// Resolve takes the topic alias of a PUBLISH: it is remembered with a topic,
+// and gives the topic without one. The reason code is Success or that of the
+// DISCONNECT. [MQTT-3.3.2-8], [MQTT-3.3.2-9], [MQTT-3.3.2-12]
+func (s *In) Resolve(p *packet.Publish) packet.Reason {
+	if p.Alias == 0 || p.Alias > s.AliasMax {
+		return packet.TopicAliasInvalid
+	}
+	i := int(p.Alias) - 1
+	if name := p.Topic(); len(name) > 0 {
+		for len(s.aliases) <= i {
+			s.aliases = append(s.aliases, nil)
+		}
+		if string(s.aliases[i]) != string(name) {
+			s.aliases[i] = append([]byte(nil), name...)
+		}
+		return packet.Success
+	}
+	if i >= len(s.aliases) || s.aliases[i] == nil {
+		return packet.ProtocolError // 3.3.2.3.4: an alias that was not set
+	}
+	p.SetTopic(s.aliases[i])
+	return packet.Success
+}
+
+// Resume begins a new connection: aliases are gone [MQTT-3.3.2-7], and the
+// acknowledgements that waited for the old one too.
+func (s *In) Resume(receiveMax, aliasMax uint16) {
+	s.Recv.Resume()
+	s.Recv.Max, s.AliasMax = receiveMax, aliasMax
+	s.aliases, s.acks = nil, nil
+}
+
+// Ack is an acknowledgement of a PUBLISH.
+type Ack struct {
+	Type packet.Type
+	Code packet.Reason
+	ID   uint16
+}
+
+// acks restores the order of acknowledgements whose commits end in any order
+// [MQTT-4.6.0-2], [MQTT-4.6.0-3].
+type acks struct {
+	first uint64 // the token of q[head]
+	head  int    // those before it have left
+	q     []waiting
+}
+
+type waiting struct {
+	Ack
+	done bool
+}
+
+func (a *acks) waiting() []waiting { return a.q[a.head:] }
+
+// Waiting is the number of acknowledgements that wait for a commit or behind
+// one that does.
+func (s *In) Waiting() int {
+	if s.acks == nil {
+		return 0
+	}
+	return len(s.acks.waiting())
+}
+
+// Token is the name that the next call of Wait will give.
+func (s *In) Token() uint64 {
+	if s.acks == nil {
+		s.acks = &acks{first: 1}
+	}
+	return s.acks.first + uint64(len(s.acks.waiting()))
+}
+
+// Wait enters an acknowledgement under Token's name.
+func (s *In) Wait(t packet.Type, id uint16) {
+	s.Token()
+	s.acks.q = append(s.acks.q, waiting{Ack: Ack{Type: t, ID: id}})
+}
+
+// Commit ends the wait of an acknowledgement.
+func (s *In) Commit(tok uint64, code packet.Reason) {
+	if s.acks == nil {
+		return
+	}
+	if q := s.acks.waiting(); tok >= s.acks.first && tok-s.acks.first < uint64(len(q)) {
+		w := &q[tok-s.acks.first]
+		w.Code, w.done = code, true
+	}
+}
+
+// Next takes the next acknowledgement that may leave.
+func (s *In) Next() (a Ack, ok bool) {
+	if s.acks == nil {
+		return Ack{}, false
+	}
+	q := s.acks.waiting()
+	if len(q) == 0 || !q[0].done {
+		return Ack{}, false
+	}
+	s.acks.head++
+	s.acks.first++
+	a = q[0].Ack
+	switch k := s.acks; {
+	case len(q) == 1:
+		k.q, k.head = k.q[:0], 0
+	case k.head >= 64 && 2*k.head > len(k.q):
+		k.q, k.head = k.q[:copy(k.q, q[1:])], 0
+	}
+	return a, true
+}

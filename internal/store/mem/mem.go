@@ -1,0 +1,176 @@
+// Package mem is the store in memory: everything is done at once, nothing
+// survives the process. It keeps the queues of durable sessions, bounded by
+// session.Limits, and the retained messages. Start with Engine.Publish.
+package mem
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/myelin-mqtt/myelin/internal/route"
+	"github.com/myelin-mqtt/myelin/internal/session"
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// Options configure an Engine.
+type Options struct {
+	// Limits bound the queue of each session.
+	Limits session.Limits
+	// MaxRetained and MaxRetainedBytes bound the retained messages, 0: no
+	// limit. A retained message above them is delivered and not retained:
+	// OnDrop is told.
+	MaxRetained      int
+	MaxRetainedBytes int64
+	// NoRetain retains nothing.
+	NoRetain bool
+	// OnDrop is told of every message that a limit or its expiry cost, with
+	// the reason; it must not block. nil: nobody is told.
+	OnDrop func(m *packet.Publish, why Reason)
+}
+
+// Reason says why a message was dropped.
+type Reason uint8
+
+// The reasons of OnDrop.
+const (
+	QueueFull Reason = iota
+	Expired
+	RetainedFull
+)
+
+// Engine is the store in memory.
+type Engine struct {
+	o        Options
+	rmu      sync.Mutex // guards the writes of retained
+	retained *route.Retained[*packet.Publish]
+	lsn      atomic.Uint64
+
+	mu       sync.Mutex // guards sessions
+	sessions map[string]*queue
+
+	queued, queuedBytes, retainedBytes atomic.Int64
+	dropped, expired                   atomic.Uint64
+}
+
+// Open makes an empty store.
+func Open(o Options) *Engine {
+	if o.OnDrop == nil {
+		o.OnDrop = func(*packet.Publish, Reason) {}
+	}
+	return &Engine{o: o, retained: new(route.Retained[*packet.Publish]), sessions: map[string]*queue{}}
+}
+
+// Publish implements store.Engine.
+func (e *Engine) Publish(m *packet.Publish, to []store.Target, in store.Inbound, _ store.Completer, _ uint64) (done bool, err error) {
+	if e.o.Limits.Policy == session.Refuse {
+		for i := range to {
+			if q := to[i].To.(*queue); q.full(m) {
+				return true, store.ErrQuota
+			}
+		}
+	}
+	if m.Retain() && !in.Again && !e.o.NoRetain {
+		e.retain(m)
+	}
+	if len(to) == 0 {
+		return true, nil
+	}
+	lsn := e.lsn.Add(1)
+	for i := range to {
+		to[i].To.(*queue).put(m, &to[i], lsn)
+	}
+	return true, nil
+}
+
+// retain sets or clears a retained message [MQTT-3.3.1-5], [MQTT-3.3.1-6],
+// [MQTT-3.3.1-7].
+func (e *Engine) retain(m *packet.Publish) {
+	name := string(m.Topic())
+	e.rmu.Lock()
+	defer e.rmu.Unlock()
+	if len(m.Payload()) == 0 {
+		if old, had := e.retained.Delete(name); had {
+			e.retainedBytes.Add(-size(old))
+		}
+		return
+	}
+	if _, had := e.retained.Get(name); !had {
+		if e.o.MaxRetained > 0 && e.retained.Len() >= e.o.MaxRetained ||
+			e.o.MaxRetainedBytes > 0 && e.retainedBytes.Load()+size(m) > e.o.MaxRetainedBytes {
+			e.o.OnDrop(m, RetainedFull)
+			return
+		}
+	}
+	e.retainedBytes.Add(size(m))
+	if old, had := e.retained.Set(name, m); had {
+		e.retainedBytes.Add(-size(old))
+	}
+}
+
+func size(m *packet.Publish) int64 { return int64(len(m.Topic()) + len(m.Payload())) }
+
+// Retained implements store.Engine.
+func (e *Engine) Retained(filter string) *route.Cursor[*packet.Publish] {
+	return e.retained.Cursor(filter)
+}
+
+// Forget implements store.Engine.
+func (e *Engine) Forget(m *packet.Publish) {
+	name := string(m.Topic())
+	e.rmu.Lock()
+	now, had := e.retained.Get(name)
+	if had = had && now == m; had {
+		e.retained.Delete(name)
+	}
+	e.rmu.Unlock()
+	if had {
+		e.retainedBytes.Add(-size(m))
+		e.expired.Add(1)
+		e.o.OnDrop(m, Expired)
+	}
+}
+
+// Claim implements store.Engine.
+func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
+	var q *queue
+	e.mu.Lock()
+	if r.Clean {
+		delete(e.sessions, r.ClientID)
+	} else {
+		q = e.sessions[r.ClientID]
+	}
+	resumed := q != nil
+	if q == nil && r.Expiry > 0 {
+		q = &queue{e: e, id: r.ClientID}
+		e.sessions[r.ClientID] = q
+	}
+	e.mu.Unlock()
+	switch {
+	case q == nil:
+		s.Claimed(nil, nil, nil)
+	case resumed:
+		n, _ := q.Queued()
+		q.attach(s)
+		s.Claimed(q, &store.State{Queued: n}, nil)
+	default:
+		q.attach(s)
+		s.Claimed(q, nil, nil)
+	}
+}
+
+// Stats implements store.Engine.
+func (e *Engine) Stats() store.Stats {
+	e.mu.Lock()
+	n := len(e.sessions)
+	e.mu.Unlock()
+	return store.Stats{
+		Sessions: n, Queued: int(e.queued.Load()), QueuedBytes: e.queuedBytes.Load(),
+		Retained: e.retained.Len(), RetainedBytes: e.retainedBytes.Load(),
+		Dropped: e.dropped.Load(), Expired: e.expired.Load(),
+	}
+}
+
+// Close implements store.Engine.
+func (e *Engine) Close(context.Context) error { return nil }

@@ -1,0 +1,180 @@
+package mem
+
+import (
+	"sync"
+
+	"github.com/myelin-mqtt/myelin/internal/qos"
+	"github.com/myelin-mqtt/myelin/internal/session"
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// queue is one stored session: what waits for it, in order.
+type queue struct {
+	e  *Engine
+	id string
+
+	mu    sync.Mutex // guards what follows
+	sink  store.Sink // nil: nobody is connected
+	items []store.Delivery
+	head  int // items before it are gone
+	bytes int
+	ended bool
+	told  bool // Ready was called, and Next has not run empty since
+}
+
+func (q *queue) attach(s store.Sink) {
+	q.mu.Lock()
+	q.sink, q.told = s, false
+	q.mu.Unlock()
+}
+
+func (q *queue) n() int { return len(q.items) - q.head }
+
+func (q *queue) full(m *packet.Publish) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.e.o.Limits.Full(q.n(), q.bytes, int(size(m)))
+}
+
+// put queues a message, and wakes the session's owner where he sleeps.
+func (q *queue) put(m *packet.Publish, t *store.Target, lsn uint64) {
+	l, n := &q.e.o.Limits, int(size(m))
+	var dropped []*packet.Publish
+	q.mu.Lock()
+	if q.ended {
+		q.mu.Unlock()
+		return
+	}
+	for l.Full(q.n(), q.bytes, n) {
+		if l.Policy != session.DropOldest {
+			q.mu.Unlock()
+			q.e.dropped.Add(1)
+			q.e.o.OnDrop(m, QueueFull)
+			return
+		}
+		dropped = append(dropped, q.pop().Msg)
+	}
+	q.items = append(q.items, store.Delivery{Msg: m, More: t.More, LSN: lsn, Sub: t.Sub, QoS: t.QoS, Flags: t.Flags})
+	q.bytes += n
+	q.e.queued.Add(1)
+	q.e.queuedBytes.Add(int64(n))
+	sink := q.sink
+	if q.told {
+		sink = nil
+	}
+	q.told = q.told || sink != nil
+	q.mu.Unlock()
+	if sink != nil {
+		sink.Ready()
+	}
+	for _, m := range dropped {
+		q.e.dropped.Add(1)
+		q.e.o.OnDrop(m, QueueFull)
+	}
+}
+
+// pop takes the oldest message; the caller holds the lock and knows that there
+// is one.
+func (q *queue) pop() store.Delivery {
+	d := q.items[q.head]
+	q.items[q.head] = store.Delivery{}
+	q.head++
+	n := int(size(d.Msg))
+	q.bytes -= n
+	q.e.queued.Add(-1)
+	q.e.queuedBytes.Add(int64(-n))
+	switch {
+	case q.head == len(q.items):
+		q.head = 0
+		if q.items = q.items[:0]; cap(q.items) > 64 {
+			q.items = nil
+		}
+	case q.head >= 1024 && 2*q.head > len(q.items):
+		k := copy(q.items, q.items[q.head:])
+		clear(q.items[k:])
+		q.items, q.head = q.items[:k], 0
+	}
+	return d
+}
+
+// Next implements store.Session.
+func (q *queue) Next(buf []store.Delivery, now uint32) (n int, more bool) {
+	var expired []*packet.Publish
+	q.mu.Lock()
+	for n < len(buf) && q.n() > 0 {
+		d := q.pop()
+		if expiredAt(d.Msg, now) { // [MQTT-3.3.2-5]
+			expired = append(expired, d.Msg)
+			continue
+		}
+		buf[n] = d
+		n++
+	}
+	more = q.n() > 0
+	q.told = more
+	q.mu.Unlock()
+	for _, m := range expired {
+		q.e.expired.Add(1)
+		q.e.o.OnDrop(m, Expired)
+	}
+	return n, more
+}
+
+// Queued implements store.Session.
+func (q *queue) Queued() (messages, bytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.n(), q.bytes
+}
+
+// Detach implements store.Session.
+func (q *queue) Detach(uint32, bool) {
+	q.mu.Lock()
+	q.sink = nil
+	q.mu.Unlock()
+}
+
+// End implements store.Session.
+func (q *queue) End() (shared []store.Delivery) {
+	q.e.mu.Lock()
+	if q.e.sessions[q.id] == q {
+		delete(q.e.sessions, q.id)
+	}
+	q.e.mu.Unlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended, q.sink = true, nil
+	for q.n() > 0 {
+		if d := q.pop(); d.Flags&qos.Shared != 0 {
+			shared = append(shared, d)
+		}
+	}
+	q.items = nil
+	return shared
+}
+
+// In memory there is nothing to wait for.
+
+// Subscribe implements store.Session.
+func (q *queue) Subscribe([]store.Sub, store.Completer, uint64) bool { return true }
+
+// Unsubscribe implements store.Session.
+func (q *queue) Unsubscribe([]string, store.Completer, uint64) bool { return true }
+
+// Ack implements store.Session.
+func (q *queue) Ack(...uint64) {}
+
+// Sent2 implements store.Session.
+func (q *queue) Sent2(uint64, uint16, store.Completer, uint64) bool { return true }
+
+// Received2 implements store.Session.
+func (q *queue) Received2(uint16, store.Completer, uint64) bool { return true }
+
+// Release2 implements store.Session.
+func (q *queue) Release2(uint16, store.Completer, uint64) bool { return true }
+
+func expiredAt(m *packet.Publish, now uint32) bool {
+	_, expired := m.Left(now)
+	return expired
+}

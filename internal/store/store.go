@@ -1,0 +1,166 @@
+// Package store is the contract of what must survive: messages for durable
+// sessions, those sessions themselves, retained messages and QoS 2 state. One
+// node's memory (package mem), one node's disk and a cluster's log stand
+// behind it alike; the broker sees only these types.
+//
+// Its rules: nothing blocks; a call that cannot answer at once answers through
+// its Completer, exactly once, from any goroutine and in any order; a durable
+// session gets its messages of QoS 1 and 2 only through Session.Next, online
+// or not, so that the order of its window is the order of the log; and a
+// Target is opaque to the broker. Start with Engine.
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/myelin-mqtt/myelin/internal/route"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// ErrQuota refuses a message because a session that must have it has a full
+// queue, or the whole store is at its limit: reason code 0x97 to the publisher.
+var ErrQuota = errors.New("quota exceeded")
+
+// Engine is a store. Every method may be called from any goroutine.
+type Engine interface {
+	// Publish makes m durable for every session of to, and retains it where m
+	// says so. m is immutable and shared from here on; to is copied before the
+	// return. done reports that nothing is left to wait for, and c is not
+	// called; otherwise c.Done(tok, err) is. An error with done means that m
+	// was taken for nobody.
+	Publish(m *packet.Publish, to []Target, from Inbound, c Completer, tok uint64) (done bool, err error)
+	// Claim creates, resumes or discards the stored session of a client
+	// identifier; the answer goes to s, possibly before the return.
+	Claim(r ClaimReq, s Sink)
+	// Retained finds retained messages. It reads local memory.
+	Retained(filter string) *route.Cursor[*packet.Publish]
+	// Forget removes a retained message that has expired, unless another has
+	// replaced it.
+	Forget(m *packet.Publish)
+	// Stats counts what is held.
+	Stats() Stats
+	// Close ends the engine; what was accepted is durable when it returns.
+	Close(ctx context.Context) error
+}
+
+// Target names a session that must have a message, and how.
+type Target struct {
+	To   Session
+	More *[]uint32 // subscription identifiers where there are several
+	Sub  uint32    // the one subscription identifier, 0: none
+	QoS  packet.QoS
+	// Flags are qos.Retain (RETAIN is to be set) and qos.Shared.
+	Flags uint8
+}
+
+// Inbound is the QoS 2 identifier of the publisher that must become durable in
+// the same record. The zero value: none.
+type Inbound struct {
+	From Session
+	ID   uint16
+	// Again: the message was published before, and now goes to somebody else.
+	// It is not retained again.
+	Again bool
+}
+
+// Completer is told of the end of a call. Done must not block and only leaves
+// word with whoever waits.
+type Completer interface {
+	Done(tok uint64, err error)
+}
+
+// ClaimReq asks for the session of a client identifier.
+type ClaimReq struct {
+	ClientID string
+	Clean    bool   // discard what is stored
+	Expiry   uint32 // seconds after the connection's end; 0: nothing is stored, the answer carries no Session
+	Will     *Will
+}
+
+// Will is a will message with its delay in seconds.
+type Will struct {
+	Msg   *packet.Publish
+	Delay uint32
+}
+
+// Sink is the broker's end of a claimed session. Its methods are called
+// without the engine's locks and must not block.
+type Sink interface {
+	// Claimed answers Claim. s is nil where nothing is stored; st is nil for a
+	// new session.
+	Claimed(s Session, st *State, err error)
+	// Ready says that Next has something. It is not repeated until Next has
+	// returned more == false.
+	Ready()
+}
+
+// State is what a session is resumed from after a restart.
+type State struct {
+	Subs    []Sub
+	Inbound []uint16 // QoS 2: PUBLISH seen, PUBREL not
+	Out     []Outbound
+	Queued  int
+}
+
+// Sub is one stored subscription.
+type Sub struct {
+	Filter  string
+	ID      uint32
+	Options packet.SubOptions
+}
+
+// Outbound is a QoS 2 message in flight to the subscriber.
+type Outbound struct {
+	LSN      uint64
+	ID       uint16
+	Recorded bool // its PUBREC was seen
+}
+
+// Session is a stored session. A method with a Completer reports done when it
+// need not be waited for, and does not call the Completer then.
+type Session interface {
+	// Subscribe and Unsubscribe make a change of the subscriptions durable.
+	Subscribe(subs []Sub, c Completer, tok uint64) (done bool)
+	Unsubscribe(filters []string, c Completer, tok uint64) (done bool)
+	// Next takes waiting messages in their order, at most len(buf): the caller
+	// asks for as many as its window has room for. Expired ones are skipped;
+	// now is in Unix seconds. more says that some are left.
+	Next(buf []Delivery, now uint32) (n int, more bool)
+	// Ack ends deliveries: acknowledged, expired or dropped.
+	Ack(lsn ...uint64)
+	// Sent2 records a QoS 2 identifier before the PUBLISH leaves, Received2 a
+	// PUBREC before the PUBREL leaves, Release2 a PUBREL before the PUBCOMP
+	// leaves.
+	Sent2(lsn uint64, id uint16, c Completer, tok uint64) (done bool)
+	Received2(id uint16, c Completer, tok uint64) (done bool)
+	Release2(id uint16, c Completer, tok uint64) (done bool)
+	// Detach ends a connection: the session lives for expiry more seconds, and
+	// its will, if armed, is due after its delay.
+	Detach(expiry uint32, armed bool)
+	// End discards the session with all that waits for it, and returns what
+	// came through shared subscriptions and was not handed out.
+	End() (shared []Delivery)
+	// Queued counts the messages that Next has not handed out, and their bytes.
+	Queued() (messages, bytes int)
+}
+
+// Delivery is a message that Next hands out.
+type Delivery struct {
+	Msg   *packet.Publish
+	More  *[]uint32
+	LSN   uint64
+	Sub   uint32
+	QoS   packet.QoS
+	Flags uint8
+}
+
+// Stats counts what an engine holds.
+type Stats struct {
+	Sessions         int // stored, connected or not
+	Queued           int // messages that wait for a session
+	QueuedBytes      int64
+	Retained         int
+	RetainedBytes    int64
+	Dropped, Expired uint64 // messages of queues, by limit and by expiry
+}
