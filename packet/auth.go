@@ -73,7 +73,10 @@ func (a *Auth) props(w *writer) {
 // String is such as `AUTH Continue authentication (0x18) method "SCRAM-SHA-256" 32 B`.
 func (a *Auth) String() string {
 	var l line
-	l.add("AUTH %v method %q %d B", a.Code, a.Method, len(a.Data))
+	l.add("AUTH %v", a.Code)
+	if a.Method != "" || a.Data != nil {
+		l.add("method %q %d B", a.Method, len(a.Data))
+	}
 	l.text("reason", a.ReasonString)
 	l.user(a.User)
 	return l.String()

@@ -1,5 +1,7 @@
 package packet
 
+import "strings"
+
 // Error is why a packet was refused: the reason code to answer with, where the version has one, and a text for the
 // log. Two errors are the same if they are equal by value; errors.As finds the code.
 type Error struct {
@@ -10,8 +12,16 @@ type Error struct {
 // Error is the text and the reason code.
 func (e *Error) Error() string { return e.Text + ": " + e.Code.lower() }
 
-// Errors of the paths that a hostile peer can make us walk a million times a second are made once. Nothing writes
-// to them.
+// inProperty says which property err is about. It is made anew each time: the connection that gets it ends.
+func inProperty(id PropID, err error) error {
+	e, ok := err.(*Error)
+	if !ok {
+		return err
+	}
+	return &Error{e.Code, strings.ToLower(id.String()) + ": " + e.Text}
+}
+
+// The errors are made once, and nothing writes to them.
 var (
 	errType        = &Error{MalformedPacket, "packet type 0"}
 	errFlags       = &Error{MalformedPacket, "fixed header: reserved flags"}
@@ -29,13 +39,13 @@ var (
 	errTopicUTF8  = &Error{MalformedPacket, "topic: not UTF-8, or U+0000 in it"}
 	errTopicWild  = &Error{TopicNameInvalid, "topic: wildcard"}
 	errTopicEmpty = &Error{ProtocolError, "topic: empty and no alias"}
-	errResponse   = &Error{ProtocolError, "response topic: empty, or a wildcard in it"}
-	errAlias      = &Error{TopicAliasInvalid, "topic alias 0"}
 
-	errPropForeign = &Error{MalformedPacket, "property that does not belong to this packet"}
-	errPropTwice   = &Error{ProtocolError, "property given twice"}
-	errPropBool    = &Error{ProtocolError, "property neither 0 nor 1"}
-	errPropZero    = &Error{ProtocolError, "property that must not be 0"}
+	errPropForeign = &Error{MalformedPacket, "does not belong to this packet"}
+	errPropTwice   = &Error{ProtocolError, "given twice"}
+	errPropBool    = &Error{ProtocolError, "neither 0 nor 1"}
+	errPropZero    = &Error{ProtocolError, "0 is not allowed"}
+	errResponse    = &Error{ProtocolError, "empty, or a wildcard in it"}
+	errAlias       = &Error{TopicAliasInvalid, "0 is not allowed"}
 
 	errReason       = &Error{ProtocolError, "reason code that does not belong to this packet"}
 	errBody         = &Error{MalformedPacket, "packet type without a body has one"}

@@ -149,7 +149,7 @@ func (m *Message) describe(l *line) {
 	l.text("type", m.ContentType)
 	l.text("reply", m.ResponseTopic)
 	if m.Correlation != nil {
-		l.add("correlation %x", m.Correlation)
+		l.add("correlation 0x%x", m.Correlation)
 	}
 	l.user(m.User)
 }

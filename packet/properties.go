@@ -144,19 +144,23 @@ func (p *propReader) next() bool {
 	// Identifiers are variable byte integers, but none that is defined needs a second byte.
 	p.id = PropID(p.b[0])
 	if int(p.id) >= len(propTable) || propTable[p.id].in&p.in == 0 {
-		p.fail(errPropForeign)
+		p.fail(inProperty(p.id, errPropForeign))
 		return false
 	}
 	p.b = p.b[1:]
 	if p.id != PropUser { // a Subscription Identifier repeats in PUBLISH, which has a walk of its own
 		if p.seen>>p.id&1 != 0 {
-			p.fail(errPropTwice)
+			p.fail(inProperty(p.id, errPropTwice))
 			return false
 		}
 		p.seen |= 1 << p.id
 	}
 	p.value(propTable[p.id].kind)
-	return p.err == nil
+	if p.err != nil {
+		p.err = inProperty(p.id, p.err)
+		return false
+	}
+	return true
 }
 
 func (p *propReader) value(k kind) {

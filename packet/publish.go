@@ -103,15 +103,15 @@ func (p *Publish) parseProps(b []byte, i int) (int, error) {
 	for i < end {
 		id := PropID(b[i])
 		if id > PropUser {
-			return 0, errPropForeign
+			return 0, inProperty(id, errPropForeign)
 		}
 		if seen>>id&1 != 0 && id != PropUser && id != PropSubscriptionID {
-			return 0, errPropTwice
+			return 0, inProperty(id, errPropTwice)
 		}
 		seen |= 1 << id
 		var err error
 		if i, err = p.parseProp(b, i+1, id); err != nil {
-			return 0, err
+			return 0, inProperty(id, err)
 		}
 	}
 	return end, nil
@@ -294,16 +294,24 @@ func (p *Publish) Form() (f Form, asIs bool) {
 // the topic stands in place of the alias.
 func (p *Publish) Keep(now uint32) *Publish {
 	k := new(Publish)
-	o := p.opts()
-	size := sizePublish(p, p.ver, &o, true)
-	if p.Alias == 0 && p.name == nil || len(p.Topic()) == 0 || size > MaxSize {
+	if p.Alias == 0 && p.name == nil || !p.keepResolved(k) {
 		*k = *p
 		k.b = append(make([]byte, 0, len(p.b)), p.b...)
-	} else {
-		k.locate(appendPublish(make([]byte, 0, size), p, p.ver, &o, true), p.ver)
 	}
 	k.At = now
 	return k
+}
+
+// keepResolved makes k a copy of p without its alias; false if the alias is not resolved, or if no packet would be
+// long enough with the topic in it.
+func (p *Publish) keepResolved(k *Publish) bool {
+	o := p.opts()
+	size := sizePublish(p, p.ver, &o, true)
+	if len(p.Topic()) == 0 || size > MaxSize {
+		return false
+	}
+	k.locate(appendPublish(make([]byte, 0, size), p, p.ver, &o, true), p.ver)
+	return true
 }
 
 // locate makes p a view of b, a packet that this package has just encoded, without judging it.
