@@ -199,6 +199,8 @@ func (c *Conn) RemoteAddr() string {
 // tickLen is the grain of all deadlines.
 const tickLen = 250 * time.Millisecond
 
+func tickAt(start, now time.Time) uint32 { return uint32(now.Sub(start)/tickLen) + 1 }
+
 // due is the first tick at which the limit has passed; 0: there is none.
 func (c *Conn) due() uint32 {
 	if c.limit == 0 {

@@ -7,11 +7,11 @@ func (c *Conn) end(t *Turn, err error) {
 	}
 	c.ended, c.paused, c.resumed = true, false, false
 	c.dropTail()
-	if !c.opened && c.ws() == nil {
-		c.eof = true // nothing was said that lingering could save
-	}
 	c.mu.Lock()
 	c.closed = true
+	if !c.opened && !c.writing && !c.pending() {
+		c.eof = true // nothing was said that lingering could save
+	}
 	if w := c.ws(); w != nil && !w.upgrading && !c.failed {
 		w.close(err)
 	}
@@ -40,11 +40,12 @@ func (c *Conn) end(t *Turn, err error) {
 	}
 }
 
-// finished says that nothing remains to be written, and so that an ended connection may be closed once the peer is done.
-func (c *Conn) finished() bool {
+// finished says that nothing remains to be written, so that an ended connection may be closed once the peer is done, or
+// at once if it has failed.
+func (c *Conn) finished() (done, failed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.writing && (c.failed || !c.pending())
+	return !c.writing && (c.failed || !c.pending()), c.failed
 }
 
 // checkDeadline ends c if its time is over.

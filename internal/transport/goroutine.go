@@ -85,6 +85,8 @@ func (d *goroutines) stop(l *loop, why error) {
 	}
 }
 
+func (d *goroutines) listen(*Listener) error { return nil }
+
 func (d *goroutines) accept(ln *Listener) {
 	var delay time.Duration
 	for {
@@ -110,7 +112,7 @@ func (d *goroutines) accept(ln *Listener) {
 // open makes a connection of nc and starts its goroutine.
 func (d *goroutines) open(ln *Listener, nc net.Conn) {
 	g := &gconn{nc: nc, kick: make(chan struct{}, 1), clear: make(chan struct{})}
-	c := newConn(d.s.quietest(), ln, d.tick())
+	c := newConn(d.s.quietest(), ln, tickAt(d.s.start, time.Now()))
 	if c.x == nil {
 		c.x = &extra{}
 	}
@@ -137,8 +139,6 @@ func (d *goroutines) open(ln *Listener, nc net.Conn) {
 	}
 	d.s.connWG.Go(func() { d.serve(c) })
 }
-
-func (d *goroutines) tick() uint32 { return uint32(time.Since(d.s.start)/tickLen) + 1 }
 
 // serve is a connection's goroutine.
 func (d *goroutines) serve(c *Conn) {
@@ -255,7 +255,7 @@ func (d *goroutines) ended(t *Turn, c *Conn) {
 
 func (d *goroutines) drained(t *Turn, c *Conn) {
 	g := c.x.g
-	if g.told || !c.finished() {
+	if done, _ := c.finished(); !done || g.told {
 		return
 	}
 	g.told = true

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // drivers are what every test runs on.
 func drivers() []string {
 	if runtime.GOOS == "linux" {
-		return []string{"goroutine"}
+		return []string{"reactor", "goroutine"}
 	}
 	return []string{"goroutine"}
 }
@@ -260,4 +260,3 @@ func await[T any](t testing.TB, c <-chan T, what string) (v T) {
 	}
 	return v
 }
-

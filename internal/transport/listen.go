@@ -29,11 +29,14 @@ type Listener struct {
 	url     string
 	o       ListenOptions
 	ln      net.Listener
+	addr    net.Addr
+	dup     *os.File // reactor: what is accepted from; ln is closed
 	unix    bool
 	path    string      // of the WebSocket upgrade; empty: no WebSocket
 	file    fs.FileInfo // of the Unix socket, to remove no other
 	sockets atomic.Int64
 	closing chan struct{}
+	closed  atomic.Bool
 	once    sync.Once
 }
 
@@ -50,7 +53,7 @@ func (s *Server) Listen(rawURL string, o ListenOptions) (*Listener, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		ln.closeSocket()
+		_ = ln.closeSocket()
 		return nil, fmt.Errorf("listen %s: %w", rawURL, ErrServerClosed)
 	}
 	s.listeners[ln] = struct{}{}
@@ -89,8 +92,10 @@ func (ln *Listener) open(rawURL string) error {
 	if u.Port() == "" {
 		return errors.New("port is missing")
 	}
-	ln.ln, err = net.Listen("tcp", u.Host)
-	return err
+	if ln.ln, err = net.Listen("tcp", u.Host); err != nil {
+		return err
+	}
+	return ln.ready()
 }
 
 // openUnix binds path. A socket left behind by a process that is gone is removed first, under a lock that keeps two
@@ -109,13 +114,23 @@ func (ln *Listener) openUnix(path string) error {
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	ln.ln = l
+	ln.addr = l.Addr()
 	if ln.file, err = os.Lstat(path); err == nil && ln.o.Mode != 0 {
 		err = os.Chmod(path, ln.o.Mode.Perm())
 	}
+	if err == nil {
+		err = ln.ready()
+	}
 	if err != nil {
-		ln.closeSocket()
+		_ = ln.closeSocket()
 	}
 	return err
+}
+
+// ready prepares the socket for accept.
+func (ln *Listener) ready() error {
+	ln.addr = ln.ln.Addr()
+	return ln.s.drv.listen(ln)
 }
 
 // stale says that path is a socket that nobody listens on.
@@ -135,7 +150,7 @@ func stale(path string) bool {
 func (ln *Listener) URL() string { return ln.url }
 
 // Addr returns the address that the listener is bound to, with the real port.
-func (ln *Listener) Addr() net.Addr { return ln.ln.Addr() }
+func (ln *Listener) Addr() net.Addr { return ln.addr }
 
 // Close stops accepting and removes a Unix socket. Connections live on.
 func (ln *Listener) Close() error {
@@ -147,17 +162,24 @@ func (ln *Listener) Close() error {
 
 func (ln *Listener) closeSocket() (err error) {
 	ln.once.Do(func() {
+		ln.closed.Store(true)
 		close(ln.closing)
 		if ln.file != nil {
-			path := ln.ln.Addr().String()
+			path := ln.addr.String()
 			if fi, e := os.Lstat(path); e == nil && os.SameFile(fi, ln.file) {
 				_ = os.Remove(path)
 			}
 		}
-		err = ln.ln.Close()
+		if ln.dup != nil {
+			err = ln.dup.Close()
+		} else {
+			err = ln.ln.Close()
+		}
 	})
 	return err
 }
+
+func (ln *Listener) isClosed() bool { return ln.closed.Load() }
 
 // backOff waits after a failed accept, twice as long each time, until the listener is closed: with no descriptor left
 // accept would fail again at once, for ever.

@@ -95,7 +95,8 @@ type driver interface {
 	run(l *loop)           // a loop's goroutine
 	wake(l *loop)          // it sleeps and has mail
 	stop(l *loop, e error) // mail for the loop itself: end all connections with e, errForce: close them, errExit: return
-	accept(ln *Listener)   // until the listener is closed
+	listen(ln *Listener) error
+	accept(ln *Listener) // until the listener is closed
 
 	own(c *Conn) // makes the caller, who runs c's loop, the owner
 	disown(c *Conn)

@@ -46,7 +46,7 @@ func newTurn(s *Server, l *loop) *Turn {
 func (t *Turn) begin() {
 	now := time.Now()
 	t.Now = now.UnixNano()
-	t.tick = uint32(now.Sub(t.s.start)/tickLen) + 1
+	t.tick = tickAt(t.s.start, now)
 }
 
 // end writes what the turn produced.
