@@ -1,0 +1,6 @@
+//go:build !race
+
+package route
+
+// raceEnabled tells that the race detector multiplies memory and time.
+const raceEnabled = false
