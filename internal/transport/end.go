@@ -1,5 +1,12 @@
 package transport
 
+import (
+	"errors"
+	"io"
+
+	"github.com/myelin-mqtt/myelin/internal/transport/ws"
+)
+
 // end ends c: nothing is fed any more, what is queued is still written, then the descriptor goes. The owner calls it.
 func (c *Conn) end(t *Turn, err error) {
 	if c.ended {
@@ -12,7 +19,7 @@ func (c *Conn) end(t *Turn, err error) {
 	if !c.opened && !c.writing && !c.pending() {
 		c.eof = true // nothing was said that lingering could save
 	}
-	if w := c.ws(); w != nil && !w.upgrading && !c.failed {
+	if w := c.ws(); w != nil && !w.upgrading && !c.failed && !c.eof {
 		w.close(err)
 	}
 	var q *chunk
@@ -28,6 +35,10 @@ func (c *Conn) end(t *Turn, err error) {
 	c.mu.Unlock()
 	drop(t, q)
 	s := c.l.s
+	var closed *ws.CloseError
+	if errors.As(err, &closed) {
+		err = io.EOF
+	}
 	if c.opened {
 		s.open.Add(-1)
 		s.h.Gone(t, c, err)

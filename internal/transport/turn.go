@@ -30,7 +30,8 @@ type Turn struct {
 
 	buf  []byte // tailCopied + readSize; taken on the first read
 	bufs [][]byte
-	vec  vec // system's form of bufs
+	vec  vec    // system's form of bufs
+	ctl  []byte // answers of a WebSocket reader
 
 	block   bool // writes may wait
 	free    *chunk
