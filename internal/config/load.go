@@ -16,8 +16,8 @@ type Flag struct {
 }
 
 // Load reads the settings: the defaults, then the file (none if its name is
-// empty), then the environment (NAME=value, as os.Environ gives it), then the
-// flags, each beating what comes before it. Faults has everything that is
+// empty), then the environment (NAME=value, as os.Environ gives it; an empty
+// value counts as none), then the flags, each beating what comes before it. Faults has everything that is
 // wrong; the Config is fit for use only if there are none.
 func Load(file string, env []string, flags []Flag) (Config, Faults) {
 	l := loader{cfg: Default(), keys: Keys(), set: map[string]source{}}
@@ -97,8 +97,8 @@ func (l *loader) readEnv(env []string) {
 	of := func(k Key) string { return k.Env }
 	for _, e := range env {
 		name, v, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, envPrefix) || foreignEnv(name) {
-			continue
+		if v == "" || !strings.HasPrefix(name, envPrefix) || foreignEnv(name) {
+			continue // an empty value is how some starters leave a name out
 		}
 		o := origin{where: name, source: fromEnv}
 		k, ok := l.byName(name, of)

@@ -1,0 +1,65 @@
+# Every step that CI runs is a target here. `make` is what to run before a commit.
+
+GO       ?= go
+PACKAGES ?= ./...
+
+# What goes into `myelin version`; empty where there is no git.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# The race detector needs a C compiler on Linux. Where there is none the tests run without it.
+RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+
+# Tools have a module of their own, so that they cannot change the product's dependencies.
+TOOL = $(GO) tool -modfile=tools/go.mod
+
+.DEFAULT_GOAL := all
+.PHONY: all build run test fuzz fmt fmt-check lint conformance interop interop-deps bench docs clean help
+
+all: fmt-check lint test ## what to run before a commit
+
+build: ## bin/myelin, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/myelin ./cmd/myelin
+
+run: build ## build, then serve MQTT on 127.0.0.1:1883 and WebSocket on 127.0.0.1:8083/mqtt
+	exec ./bin/myelin serve
+
+test: ## all tests of the module, both connection drivers, with the race detector
+ifeq ($(RACE),)
+	@echo "make: no C compiler, so the tests run without the race detector" >&2
+endif
+	$(GO) test $(RACE) -timeout 10m $(PACKAGES)
+
+fuzz: ## each fuzz target for a minute (FUZZTIME=10s for less)
+	tools/fuzz.sh
+
+fmt: ## format the code
+	gofmt -w .
+
+fmt-check:
+	@bad=$$(gofmt -l .); [ -z "$$bad" ] || { echo "not formatted, run make fmt:"; echo "$$bad"; exit 1; }
+
+lint: fmt-check ## vet for three systems and each build tag, staticcheck, code that nothing reaches
+	tools/lint.sh
+
+conformance: ## one case for each normative statement, against the real program
+	$(GO) test -tags conformance -count=1 -timeout 10m ./test/conformance/...
+
+interop-deps: ## install other people's clients, for make interop
+	test/interop/deps.sh
+
+interop: build ## the program with other people's clients
+	cd test/interop && $(GO) test -count=1 -timeout 10m ./...
+
+bench: build ## compare with other brokers, on this machine
+	$(GO) run ./internal/bench/cmd
+
+docs: ## write anew what is made from the code
+	$(GO) test ./internal/config -run 'TestDocs' -rewrite
+
+clean: ## remove what was built
+	rm -rf bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"myelin": main})
+}
+
+// TestScripts runs the real main from testdata/script. Besides testscript's own
+// commands the scripts have:
+//
+//	exits CODE PROGRAM ARG...  run it to its end and check the exit code
+//	start ARG...    run myelin in the background, its standard error in the file log
+//	await REGEXP    wait until the log has a line like it
+//	signal NAME     send TERM, INT or HUP to it
+//	finish CODE     wait for its end and check the exit code; KILLED: by a signal
+//	occupy VAR      listen on a free port of 127.0.0.1 and put host:port into $VAR
+//	connected NET ADDRESS  connect as an MQTT client, over tcp or unix
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Values[daemonKey{}] = &daemon{}
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits":     exits,
+			"start":     start,
+			"await":     await,
+			"signal":    signalTo,
+			"finish":    finish,
+			"occupy":    occupy,
+			"connected": connected,
+		},
+	})
+}
+
+// patience is how long a script waits for what must come.
+const patience = 20 * time.Second
+
+type daemonKey struct{}
+
+// daemon is the program that a script runs in the background.
+type daemon struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{} // closed when it has ended
+}
+
+func of(ts *testscript.TestScript) *daemon {
+	return ts.Value(daemonKey{}).(*daemon)
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	d := of(ts)
+	if neg || d.cmd != nil {
+		ts.Fatalf("usage: start ARG..., once")
+	}
+	path := ts.Getenv("PATH")
+	name, err := lookPath("myelin", path)
+	ts.Check(err)
+	d.log = ts.MkAbs("log")
+	log, err := os.Create(d.log)
+	ts.Check(err)
+	d.cmd = exec.Command(name, args...)
+	d.cmd.Stderr = log
+	d.cmd.Dir = ts.MkAbs(".")
+	d.cmd.Env = []string{"PATH=" + path}
+	for _, v := range []string{"MYELIN_CPUPROFILE", "MYELIN_CONFIG", "GOCOVERDIR"} {
+		if s := ts.Getenv(v); s != "" {
+			d.cmd.Env = append(d.cmd.Env, v+"="+s)
+		}
+	}
+	d.done = make(chan struct{})
+	ts.Check(d.cmd.Start())
+	go func() {
+		_ = d.cmd.Wait() // its state is looked at below
+		_ = log.Close()
+		close(d.done)
+	}()
+	ts.Defer(func() {
+		_ = d.cmd.Process.Kill()
+		<-d.done
+	})
+}
+
+func lookPath(name, path string) (string, error) {
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(dir, name)
+		if _, err := os.Stat(file); err == nil {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("no %s in %s", name, path)
+}
+
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	d := of(ts)
+	if neg || len(args) != 1 || d.cmd == nil {
+		ts.Fatalf("usage: await REGEXP, after start")
+	}
+	want := regexp.MustCompile("(?m)" + args[0])
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for ended := false; ; {
+		log, err := os.ReadFile(d.log)
+		ts.Check(err)
+		if want.Match(log) {
+			return
+		}
+		if ended || ctx.Err() != nil {
+			ts.Fatalf("the log has no %s:\n%s", args[0], log)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		case <-d.done:
+			ended = true
+		}
+	}
+}
+
+func signalTo(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "HUP": syscall.SIGHUP}
+	if neg || len(args) != 1 || signals[args[0]] == nil {
+		ts.Fatalf("usage: signal TERM|INT|HUP")
+	}
+	ts.Check(of(ts).cmd.Process.Signal(signals[args[0]]))
+}
+
+func finish(ts *testscript.TestScript, neg bool, args []string) {
+	d := of(ts)
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: finish CODE|KILLED")
+	}
+	select {
+	case <-d.done:
+	case <-time.After(patience):
+		ts.Fatalf("it still runs:\n%s", ts.ReadFile("log"))
+	}
+	got := fmt.Sprint(d.cmd.ProcessState.ExitCode())
+	if d.cmd.ProcessState.ExitCode() < 0 {
+		got = "KILLED"
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s:\n%s", got, args[0], ts.ReadFile("log"))
+	}
+}
+
+func occupy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: occupy VAR")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = ln.Close() })
+	ts.Setenv(args[0], ln.Addr().String())
+}
+
+// connected sends a CONNECT of MQTT 3.1.1 and wants the CONNACK that lets it in.
+func connected(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: connected NETWORK ADDRESS")
+	}
+	network, address := args[0], args[1]
+	if network == "unix" {
+		address = ts.MkAbs(address)
+	}
+	err := connect(network, address)
+	if (err != nil) != neg {
+		ts.Fatalf("connect to %s: %v", address, err)
+	}
+}
+
+func connect(network, address string) error {
+	c, err := net.DialTimeout(network, address, patience)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x")); err != nil {
+		return err
+	}
+	var answer [4]byte
+	if _, err := io.ReadFull(c, answer[:]); err != nil {
+		return err
+	}
+	if !bytes.Equal(answer[:], []byte{0x20, 2, 0, 0}) {
+		return fmt.Errorf("CONNACK %x", answer)
+	}
+	return nil
+}

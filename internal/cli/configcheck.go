@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func configCommand(p Process) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Work with the configuration",
+		RunE:  group,
+		Args:  cobra.ArbitraryArgs,
+	}
+	c.AddCommand(checkCommand(p))
+	return c
+}
+
+func checkCommand(p Process) *cobra.Command {
+	var s settings
+	c := &cobra.Command{
+		Use:     "check",
+		Short:   "Report everything that is wrong with the configuration, and do nothing else",
+		Long:    "Read the configuration file and the environment as `myelin serve` does, and report every fault with its place and what to try.",
+		Example: "  myelin config check --config myelin.yaml",
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := s.load(); err != nil {
+				return err
+			}
+			what := s.file
+			if what == "" {
+				what = "no file given; defaults and environment"
+			}
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", what)
+			return err
+		},
+	}
+	s.withFile(c, p.Env)
+	return c
+}
