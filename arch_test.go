@@ -37,7 +37,8 @@ var layers = []struct {
 	{"internal/store", []string{"packet", "topic", "internal/route", "internal/qos"}},
 	{"internal/store/mem", []string{"packet", "topic", "internal/qos", "internal/route", "internal/session", "internal/store"}},
 	{"internal/store/storetest", []string{"packet", "topic", "internal/route", "internal/store"}},
-	{"internal/transport", []string{"golang.org/x/sys/unix"}},
+	{"internal/transport", []string{"internal/transport/ws", "golang.org/x/sys/unix"}},
+	{"internal/transport/ws", nil},
 
 	{"broker", []string{"packet", "topic", "internal/qos", "internal/route", "internal/session", "internal/store", "internal/store/mem", "internal/transport"}},
 
