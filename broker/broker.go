@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,7 @@ type Broker struct {
 	serial   atomic.Uint64 // of assigned client identifiers and in-process subscribers
 	nonce    uint64
 	draining atomic.Bool
+	skew     atomic.Int64 // added to the clock; tests move time with it
 	closed   chan struct{} // of Serve's end
 	closing  sync.Once
 
@@ -82,13 +84,23 @@ func (b *Broker) opt() *Options { return b.o.Load() }
 func (b *Broker) Listen(l Listener) (string, error) {
 	ln, err := b.net.Listen(l.URL, transport.ListenOptions{})
 	if err != nil {
-		return "", fmt.Errorf("listen on %s: %w", l.URL, err)
+		return "", err
 	}
 	b.mu.Lock()
 	b.listeners = append(b.listeners, ln)
 	b.mu.Unlock()
-	b.log.Info("listening", "url", ln.URL())
-	return ln.URL(), nil
+	b.log.Info("listening", "url", address(ln))
+	return address(ln), nil
+}
+
+// address is the listener's URL with the port that was taken.
+func address(ln *transport.Listener) string {
+	u, err := url.Parse(ln.URL())
+	if err != nil || u.Scheme == "unix" {
+		return ln.URL()
+	}
+	u.Host = ln.Addr().String()
+	return u.String()
 }
 
 // Addresses are the URLs of the open listeners.
@@ -97,7 +109,7 @@ func (b *Broker) Addresses() []string {
 	defer b.mu.Unlock()
 	urls := make([]string, len(b.listeners))
 	for i, l := range b.listeners {
-		urls[i] = l.URL()
+		urls[i] = address(l)
 	}
 	return urls
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	sess "github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
@@ -417,7 +416,7 @@ func (c *conn) abandon(*turn) {
 		s.will = nil
 		c.b.registry.release(s, s.store == nil, newSession)
 		if s.store != nil {
-			c.b.rest(s, time.Now().UnixNano())
+			c.b.rest(s, c.b.clock())
 		}
 	}
 }
@@ -468,12 +467,12 @@ func (c *conn) detach(t *turn, err error) {
 			if s.will.Delay == 0 {
 				c.b.fireWill(t, s)
 			} else {
-				s.willAt = t.tt.Now + int64(min(s.will.Delay, s.expiry))*1e9 // 3.1.3.2.2: at the earlier of the two
+				s.willAt = t.nano + int64(min(s.will.Delay, s.expiry))*1e9 // 3.1.3.2.2: at the earlier of the two
 			}
 		}
 		s.store.Detach(s.expiry, s.willAt != 0)
 		if s.expiry != neverExpires {
-			s.expireAt = t.tt.Now + int64(s.expiry)*1e9
+			s.expireAt = t.nano + int64(s.expiry)*1e9
 		}
 		c.b.arm(s)
 	}

@@ -40,6 +40,9 @@ func (d *deadlines) Pop() any {
 	return x
 }
 
+// clock is the time in Unix nanoseconds.
+func (b *Broker) clock() int64 { return time.Now().UnixNano() + b.skew.Load() }
+
 func (e *expirer) init() { e.wake = make(chan struct{}, 1) }
 
 // arm enters the session's earlier deadline. The caller owns the session.
@@ -93,7 +96,7 @@ func (e *expirer) run(ctx context.Context, b *Broker) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		s, wait := e.next(time.Now().UnixNano())
+		s, wait := e.next(b.clock())
 		if s != nil {
 			b.expire(s)
 			continue
@@ -118,7 +121,7 @@ func (b *Broker) expire(s *session) {
 		return // its client is back
 	}
 	t := b.borrow()
-	now := t.tt.Now
+	now := t.nano
 	if s.willAt != 0 && now >= s.willAt {
 		b.fireWill(t, s)
 	}
@@ -176,7 +179,7 @@ func (b *Broker) sweepRetained(ctx context.Context) {
 		for _, filter := range []string{"#", "$SYS/#"} {
 			c := b.store.Retained(filter)
 			for more := true; more && ctx.Err() == nil; {
-				now := uint32(time.Now().Unix())
+				now := uint32(b.clock() / 1e9)
 				var gone []*packet.Publish
 				more = c.Next(1024, func(_ string, m *packet.Publish) bool {
 					if _, expired := m.Left(now); expired {

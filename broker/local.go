@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/myelin-mqtt/myelin/internal/route"
 	"github.com/myelin-mqtt/myelin/packet"
@@ -23,7 +22,7 @@ func (b *Broker) Publish(ctx context.Context, m Message) error {
 	if b.isClosed() {
 		return ErrClosed
 	}
-	p, err := packet.NewPublish(&m, uint32(time.Now().Unix()))
+	p, err := packet.NewPublish(&m, uint32(b.clock()/1e9))
 	if err != nil {
 		return fmt.Errorf("publish to %q: %w", m.Topic, err)
 	}
@@ -124,7 +123,7 @@ func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) 
 // retainedMessages decodes the retained messages that match.
 func (b *Broker) retainedMessages(filter string) (all []*Message) {
 	c := b.store.Retained(filter)
-	now := uint32(time.Now().Unix())
+	now := uint32(b.clock() / 1e9)
 	for more := true; more; {
 		more = c.Next(1024, func(_ string, p *packet.Publish) bool {
 			if _, expired := p.Left(now); !expired {

@@ -14,6 +14,7 @@ type turn struct {
 	b      *Broker
 	o      *Options // read once a call
 	tt     *transport.Turn
+	nano   int64  // Unix nanoseconds
 	now    uint32 // Unix seconds
 	pub    packet.Publish
 	enc    packet.Encoder
@@ -37,7 +38,8 @@ func (b *Broker) newTurn() *turn {
 // begin starts a call from the transport.
 func (t *turn) begin(tt *transport.Turn) {
 	t.tt, t.o = tt, t.b.opt()
-	t.now = uint32(tt.Now / 1e9)
+	t.nano = tt.Now + t.b.skew.Load()
+	t.now = uint32(t.nano / 1e9)
 }
 
 // finish ends it: what was answered to c is appended to its out-queue, and

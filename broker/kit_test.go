@@ -1,0 +1,251 @@
+package broker
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must come.
+const patience = 10 * time.Second
+
+// each runs a test on every connection layer.
+func each(t *testing.T, f func(t *testing.T, io string)) {
+	for _, io := range []string{"reactor", "goroutine"} {
+		t.Run(io, func(t *testing.T) { f(t, io) })
+	}
+}
+
+// logs collects what the broker logs.
+type logs struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// running is a broker under test.
+type running struct {
+	*Broker
+	t    *testing.T
+	addr string
+	logs *logs
+	stop func() // ends Serve and waits for it
+}
+
+// start serves a broker on a free port until the test ends.
+func start(t *testing.T, o Options) *running {
+	t.Helper()
+	r := &running{t: t, logs: new(logs)}
+	o.NoListeners = true
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(r.logs, nil))
+	}
+	b, err := New(o)
+	if err != nil {
+		t.Fatalf("new: %v", err)
+	}
+	r.Broker = b
+	url, err := b.Listen(Listener{URL: "tcp://127.0.0.1:0"})
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	r.addr = strings.TrimPrefix(url, "tcp://")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Serve(ctx) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("serve: %v", err)
+			}
+		case <-time.After(2 * patience):
+			t.Error("serve did not return")
+		}
+	})
+	t.Cleanup(r.stop)
+	return r
+}
+
+// peer is a client that speaks packets.
+type peer struct {
+	t   *testing.T
+	c   net.Conn
+	r   *bufio.Reader
+	v   packet.Version
+	buf []byte
+}
+
+func (r *running) dial(v packet.Version) *peer {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatalf("dial: %v", err)
+	}
+	r.t.Cleanup(func() { c.Close() })
+	return &peer{t: r.t, c: c, v: v}
+}
+
+// connect connects and expects success.
+func (r *running) connect(c packet.Connect) (*peer, *packet.Connack) {
+	r.t.Helper()
+	if c.Version == 0 {
+		c.Version = packet.V5
+	}
+	p := r.dial(c.Version)
+	p.send(&c)
+	a := expect[*packet.Connack](p)
+	if a.Code != packet.Success {
+		r.t.Fatalf("CONNACK: %v", a.Code)
+	}
+	return p, a
+}
+
+// client is connect with a clean session and version 5.
+func (r *running) client(id string) *peer {
+	r.t.Helper()
+	p, _ := r.connect(packet.Connect{ClientID: id, CleanStart: true, RequestProblemInfo: true})
+	return p
+}
+
+func (p *peer) raw(b []byte) {
+	p.t.Helper()
+	if _, err := p.c.Write(b); err != nil {
+		p.t.Fatalf("write: %v", err)
+	}
+}
+
+func (p *peer) send(all ...packet.Packet) {
+	p.t.Helper()
+	var b []byte
+	for _, x := range all {
+		b = x.Append(b, p.v)
+	}
+	p.raw(b)
+}
+
+// errClosed is what read returns when the broker closed the connection.
+var errClosed = errors.New("closed")
+
+// read returns the next packet.
+func (p *peer) read() (packet.Packet, error) {
+	for {
+		x, n, err := packet.Parse(p.buf, 0, p.v)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			p.buf = p.buf[n:]
+			return x, nil
+		}
+		chunk := make([]byte, 64<<10)
+		p.c.SetReadDeadline(time.Now().Add(patience))
+		k, err := p.c.Read(chunk)
+		p.buf = append(p.buf, chunk[:k]...)
+		if k == 0 && err != nil {
+			if errors.Is(err, io.EOF) || strings.Contains(err.Error(), "reset") {
+				return nil, errClosed
+			}
+			return nil, err
+		}
+	}
+}
+
+func (p *peer) next() packet.Packet {
+	p.t.Helper()
+	x, err := p.read()
+	if err != nil {
+		p.t.Fatalf("read: %v", err)
+	}
+	return x
+}
+
+// expect reads a packet of one kind.
+func expect[T packet.Packet](p *peer) T {
+	p.t.Helper()
+	x := p.next()
+	y, ok := x.(T)
+	if !ok {
+		p.t.Fatalf("got %v, want %T", x, *new(T))
+	}
+	return y
+}
+
+// closed expects the end of the connection.
+func (p *peer) closed() {
+	p.t.Helper()
+	if x, err := p.read(); err != errClosed {
+		p.t.Fatalf("got %v, %v; want the connection closed", x, err)
+	}
+}
+
+// quiet expects that nothing waits but the answer to a ping.
+func (p *peer) quiet() {
+	p.t.Helper()
+	p.send(&packet.Pingreq{})
+	expect[*packet.Pingresp](p)
+}
+
+// subscribe subscribes to one filter and expects that it is granted.
+func (p *peer) subscribe(filter string, o packet.SubOptions) {
+	p.t.Helper()
+	p.send(&packet.Subscribe{ID: 1, Filters: []packet.Subscription{{Filter: filter, Options: o}}})
+	if a := expect[*packet.Suback](p); a.Codes[0].Failed() {
+		p.t.Fatalf("SUBACK for %q: %v", filter, a.Codes[0])
+	}
+}
+
+// message makes a PUBLISH; id is 0 at QoS 0.
+func message(topic, payload string, q packet.QoS, id uint16) *packet.Publish {
+	m := packet.Message{Topic: topic, Payload: []byte(payload), QoS: q}
+	return pub(m, id)
+}
+
+func pub(m packet.Message, id uint16) *packet.Publish {
+	p, err := packet.NewPublish(&m, 0)
+	if err != nil {
+		panic(err)
+	}
+	b := packet.AppendPublish(nil, p, packet.V5, packet.PublishOpts{QoS: m.QoS, Retain: m.Retain, ID: id, Expiry: m.Expiry})
+	x, _, err := packet.Parse(b, 0, packet.V5)
+	if err != nil {
+		panic(err)
+	}
+	return x.(*packet.Publish)
+}
+
+// eventually waits until a condition holds that another goroutine brings about.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !f(); {
+		if time.Now().After(end) {
+			t.Fatalf("%s: never", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
