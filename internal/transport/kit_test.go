@@ -250,6 +250,8 @@ func send(t testing.TB, w io.Writer, b []byte) {
 	}
 }
 
+var noDeadline time.Time
+
 // await waits for what a handler reports over a channel.
 func await[T any](t testing.TB, c <-chan T, what string) (v T) {
 	t.Helper()
