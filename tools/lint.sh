@@ -10,6 +10,13 @@ check() {
 	"$@" || { failed=1; echo "lint: failed: $*" >&2; }
 }
 
+formatted() {
+	local bad
+	bad=$(gofmt -l .)
+	[ -z "$bad" ] || { echo "$bad"; return 1; }
+}
+
+check formatted
 check "$go" vet ./...
 # The tests and checks that are built only with a tag.
 check "$go" vet -tags conformance ./test/...
