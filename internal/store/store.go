@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/internal/route"
 	"github.com/myelin-mqtt/myelin/packet"
 )
@@ -31,7 +32,8 @@ type Engine interface {
 	// was taken for nobody.
 	Publish(m *packet.Publish, to []Target, from Inbound, c Completer, tok uint64) (done bool, err error)
 	// Claim creates, resumes or discards the stored session of a client
-	// identifier; the answer goes to s, possibly before the return.
+	// identifier; the answer goes to s, possibly before the return. A session
+	// that is claimed again while it lives has the same Session.
 	Claim(r ClaimReq, s Sink)
 	// Retained finds retained messages. It reads local memory.
 	Retained(filter string) *route.Cursor[*packet.Publish]
@@ -50,9 +52,17 @@ type Target struct {
 	More *[]uint32 // subscription identifiers where there are several
 	Sub  uint32    // the one subscription identifier, 0: none
 	QoS  packet.QoS
-	// Flags are qos.Retain (RETAIN is to be set) and qos.Shared.
-	Flags uint8
+	Flags uint8 // Retain and Shared
 }
+
+// The flags of a Target and of its Delivery, with the values that package qos
+// gives them.
+const (
+	// Retain: RETAIN is to be set.
+	Retain = qos.Retain
+	// Shared: the message came through a shared subscription.
+	Shared = qos.Shared
+)
 
 // Inbound is the QoS 2 identifier of the publisher that must become durable in
 // the same record. The zero value: none.
@@ -74,7 +84,7 @@ type Completer interface {
 type ClaimReq struct {
 	ClientID string
 	Clean    bool   // discard what is stored
-	Expiry   uint32 // seconds after the connection's end; 0: nothing is stored, the answer carries no Session
+	Expiry   uint32 // seconds after the connection's end; 0: no new session is stored, and the answer carries no Session where there was none
 	Will     *Will
 }
 
