@@ -8,5 +8,5 @@
 //
 // Start reading at loads.go (what is measured), then run.go (in which order), flow.go (a load with messages) and
 // hold.go (a load that only holds connections and subscriptions), on top of loop.go and wire.go. broker.go starts the
-// brokers and reads /proc, report.go writes the tables. The program is cmd.
+// brokers and reads /proc, report.go writes the tables. The program is cmd. All of it is for Linux only.
 package bench

@@ -1,3 +1,5 @@
+//go:build linux
+
 package bench
 
 // sequence follows the messages of one publisher at one receiver, which have to come once each and in order.
@@ -14,12 +16,6 @@ type faults struct {
 }
 
 func (f faults) any() bool { return f != faults{} }
-
-func (f *faults) add(o faults) {
-	f.Lost += o.Lost
-	f.Duplicated += o.Duplicated
-	f.Reordered += o.Reordered
-}
 
 // most bounds the numbers remembered as missing; the ones beyond count as lost, whatever comes later.
 const most = 1 << 16

@@ -46,17 +46,6 @@ func (in inbox[M]) take(t *testing.T, n int) []M {
 	return got
 }
 
-// nothing reports messages that have arrived without being expected. It is of use behind a message that the broker
-// must have sent after them.
-func (in inbox[M]) nothing(t *testing.T) {
-	t.Helper()
-	select {
-	case m := <-in:
-		t.Errorf("got %v, want nothing more", m)
-	default:
-	}
-}
-
 // wait ends the test if c is not closed or filled in time.
 func wait[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()

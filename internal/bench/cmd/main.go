@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command cmd measures Myelin beside other brokers. `make bench` runs it; package bench tells what it does.
 //
 // It starts the brokers by itself, on free ports of 127.0.0.1, one after the other.
