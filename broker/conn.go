@@ -70,6 +70,7 @@ const (
 	flagEvicted                     // to leave as soon as it is online
 	flagReauth                      // a re-authentication is under way
 	flagPaused                      // input waits
+	flagCongested                   // for the out-queue to be written
 )
 
 // signal leaves word for the owner, from any goroutine.
@@ -132,7 +133,7 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 			return used, c.bad(t, in[used:], err)
 		}
 		if n == 0 {
-			return used, nil
+			return used, c.congested(t)
 		}
 		err = c.packet(t, in[used:used+n:used+n], hdr)
 		if err == errAgain {
@@ -144,6 +145,18 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 			return used, err
 		}
 	}
+}
+
+// congested stops reading from a client that asks and does not read the
+// answers, until it has read them: the out-queue is bounded.
+func (c *conn) congested(t *turn) error {
+	if len(t.own) == 0 || c.io.Queued() < 2*t.o.MaxOutboundBytes {
+		return nil
+	}
+	c.flags |= flagCongested
+	t.flush(c)
+	c.io.NotifyDrained()
+	return c.pause()
 }
 
 // packet takes one whole packet.
@@ -290,6 +303,9 @@ func (c *conn) woken(t *turn) error {
 		}
 		c.retained(t)
 	}
+	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes {
+		c.flags &^= flagCongested
+	}
 	if c.flags&flagPaused != 0 && !c.waits() {
 		c.flags &^= flagPaused
 		t.flush(c)
@@ -304,7 +320,7 @@ func (c *conn) waits() bool {
 	case stAuth, stLine, stClaim:
 		return true
 	}
-	return c.flags&flagReauth != 0
+	return c.flags&(flagReauth|flagCongested) != 0
 }
 
 // pause makes Feed stop after this packet.

@@ -249,7 +249,9 @@ func (c *conn) claimed(t *turn) error {
 		return c.refuse(t, packet.ServerUnavailable, "claim session: "+a.err.Error())
 	}
 	present := a.st != nil
-	s.store = a.s
+	if s.store == nil { // else it is the same, and others read it
+		s.store = a.s
+	}
 	c.connack(t, s, present)
 	if c.state == stOver {
 		return &over{packet.PacketTooLarge, "CONNACK exceeds the client's maximum packet size"}
@@ -263,6 +265,9 @@ func (c *conn) claimed(t *turn) error {
 	}
 	if f := t.o.Events.Connected; f != nil {
 		f(c.info(), present)
+	}
+	if c.b.draining.Load() { // it came between the refusals and the goodbyes
+		c.signal(sigShutdown)
 	}
 	return nil
 }

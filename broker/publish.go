@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/myelin-mqtt/myelin/internal/qos"
@@ -9,6 +10,8 @@ import (
 	"github.com/myelin-mqtt/myelin/internal/store"
 	"github.com/myelin-mqtt/myelin/packet"
 )
+
+var sysPrefix = []byte("$SYS/")
 
 // onPublish takes a PUBLISH of a client.
 func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
@@ -31,8 +34,8 @@ func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
 		return c.fail(t, packet.RetainNotSupported, "PUBLISH with RETAIN")
 	}
 	e := t.routes.Find(p.Topic())
-	allowed := true
-	if t.o.Authorizer != nil {
+	allowed := !bytes.HasPrefix(p.Topic(), sysPrefix) // the broker's own
+	if allowed && t.o.Authorizer != nil {
 		d := c.mayPublish(t, p, e)
 		if d == Later {
 			c.flags |= flagPaused
