@@ -78,7 +78,7 @@ type Shared struct {
 
 // Retain bounds the retained messages.
 type Retain struct {
-	Enabled     bool // off: PUBLISH with RETAIN is refused as the standard says
+	Enabled     bool // off: MQTT 5 clients may not send RETAIN, and nothing is retained
 	MaxMessages int  // 0: no limit
 	MaxBytes    Size // topics and payloads together; 0: no limit
 }
