@@ -17,38 +17,58 @@ type Conn struct {
 	lis  *Listener
 	x    *extra
 	addr [16]byte // of the peer; IPv4 in its mapped form, zero if it has none
-	port uint16
 
 	// The owner's.
-	fd         int32  // reactor
+	tail       *tail  // input that was not consumed yet
+	fd         int32  // reactor; set once
 	slot       uint32 // reactor
 	at         uint32 // reactor: the tick of its entry in the wheel; 0: none
 	seen       uint32 // tick of the last input, or of the begin of the time that is limited
 	limit      uint32 // ticks after seen at which Timeout is due; 0: never
-	tail       *tail  // input that was not consumed yet
 	opened     bool
 	connecting bool // limit is the connect timeout: input does not move seen
-	paused     bool
-	resumed    bool // Resume was called
+	pause      pause
 	hup        bool // the peer is done sending: read until the end, short reads notwithstanding
 	eof        bool // read up to the end
 	listed     bool // reactor: on the list of those to read again
 	ended      bool
 
+	port uint16 // of the peer; it stands here, like the flags before mu, because it fills a gap
+
 	// Anybody's, under mu.
-	mu      sync.Mutex
-	out     outq
-	dirty   bool // on the list of a Turn or in a mailbox
-	writing bool // somebody is writing, and will write what is added meanwhile
-	blocked bool // reactor: the socket is full, the owner goes on when it is not
-	retry   bool // reactor: the socket had room again while somebody was writing
-	notify  bool // post doDrain when the queue is empty
-	closed  bool // takes no more output
-	failed  bool // a write has failed
-	gone    bool // the owner has given up the descriptor; the last one out closes it
+	dirty  bool // on the list of a Turn or in a mailbox
+	writer writer
+	notify bool // post doDrain when the queue is empty
+	closed bool // takes no more output
+	failed bool // a write has failed
+	gone   bool // the owner has given up the descriptor; the last one out closes it
 
 	posted atomic.Uint32
+
+	mu  sync.Mutex
+	out outq
 }
+
+// pause is the state of a connection's input.
+type pause uint8
+
+const (
+	running  pause = iota
+	paused         // Feed has returned ErrPaused
+	resuming       // and Resume was called
+)
+
+// writer says who writes the output of a connection.
+type writer uint8
+
+const (
+	nobody  writer = iota
+	waiting        // reactor: the socket is full, the owner goes on when it is not
+	writing        // somebody does, and will write what is added meanwhile
+	hadRoom        // reactor: so, and the socket had room again while he was at it
+)
+
+func (w writer) busy() bool { return w >= writing }
 
 // extra is what only some connections need. The layers between socket and Handler have a fixed order: PROXY header, TLS,
 // WebSocket; only the last exists, the others get their pointers here.
@@ -106,7 +126,7 @@ func (c *Conn) AppendRef(t *Turn, head, payload []byte) {
 
 // touch puts c on the lists of t. The caller holds mu.
 func (c *Conn) touch(t *Turn) {
-	if c.writing || c.blocked {
+	if c.writer != nobody {
 		return
 	}
 	if !c.dirty {
@@ -134,7 +154,7 @@ func (c *Conn) Wake() { c.post(doWake) }
 // may call it.
 func (c *Conn) NotifyDrained() {
 	c.mu.Lock()
-	now := !c.pending()
+	now := !c.writer.busy() && !c.pending()
 	if !now {
 		c.notify = true
 	}
@@ -147,8 +167,8 @@ func (c *Conn) NotifyDrained() {
 // Resume ends the pause that Feed asked for: what was not consumed is fed again, and reading goes on. The owner calls
 // it, that is a call of the Handler for c; it takes effect when that returns.
 func (c *Conn) Resume(t *Turn) {
-	if c.paused {
-		c.resumed = true
+	if c.pause == paused {
+		c.pause = resuming
 	}
 }
 

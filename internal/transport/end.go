@@ -12,23 +12,23 @@ func (c *Conn) end(t *Turn, err error) {
 	if c.ended {
 		return
 	}
-	c.ended, c.paused, c.resumed = true, false, false
+	c.ended, c.pause = true, running
 	c.dropTail()
 	c.mu.Lock()
 	c.closed = true
-	if !c.opened && !c.writing && !c.pending() {
+	if !c.opened && !c.writer.busy() && !c.pending() {
 		c.eof = true // nothing was said that lingering could save
 	}
 	if w := c.ws(); w != nil && !w.upgrading && !c.failed && !c.eof {
 		w.close(err)
 	}
 	var q *chunk
-	if c.failed && !c.writing {
+	if c.failed && !c.writer.busy() {
 		q, c.out.n = c.out.take(), 0
 	}
-	rest := c.writing || !c.failed && c.pending()
+	rest := c.writer.busy() || !c.failed && c.pending()
 	c.notify = rest
-	if rest && !c.writing && !c.blocked && !c.dirty {
+	if rest && c.writer == nobody && !c.dirty {
 		c.dirty = true
 		t.dirty = append(t.dirty, c)
 	}
@@ -56,7 +56,7 @@ func (c *Conn) end(t *Turn, err error) {
 func (c *Conn) finished() (done, failed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.writing && (c.failed || !c.pending()), c.failed
+	return !c.writer.busy() && (c.failed || !c.pending()), c.failed
 }
 
 // checkDeadline ends c if its time is over.
@@ -64,7 +64,7 @@ func (c *Conn) checkDeadline(t *Turn) {
 	s := c.l.s
 	switch {
 	case c.limit == 0:
-	case c.paused && !c.connecting: // silent because nobody listens
+	case c.pause != running && !c.connecting: // silent because nobody listens
 		c.seen = t.tick
 		s.drv.arm(t, c)
 	case int32(t.tick-c.due()) < 0:

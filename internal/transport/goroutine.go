@@ -151,7 +151,7 @@ func (d *goroutines) serve(c *Conn) {
 	_ = g.nc.Close()
 	c.mu.Lock()
 	c.gone, c.closed = true, true
-	last := !c.writing
+	last := !c.writer.busy()
 	var q *chunk
 	if last {
 		q, c.out.n = c.out.take(), 0
@@ -183,7 +183,7 @@ func (d *goroutines) turn(c *Conn) (over bool) {
 				break
 			}
 		}
-		if c.paused && c.x.g.dead() {
+		if c.pause != running && c.x.g.dead() {
 			c.fail(t, errReset)
 			over = true
 		}

@@ -21,7 +21,7 @@ func (c *Conn) readable(t *Turn) after {
 	if c.ended {
 		return c.discard(t)
 	}
-	if c.paused {
+	if c.pause != running {
 		return stopped
 	}
 	buf, k := c.place(t)
@@ -44,7 +44,7 @@ func (c *Conn) readable(t *Turn) after {
 	}
 	c.input(t, buf[:k+n], k)
 	switch {
-	case c.paused:
+	case c.pause != running:
 		return stopped
 	case n == len(room) || c.hup || c.x != nil && c.x.g != nil:
 		return more // the goroutine driver does not see hup and must read to the end
@@ -100,7 +100,7 @@ func (c *Conn) input(t *Turn, buf []byte, k int) {
 func (c *Conn) fed(t *Turn, err, last error) {
 	switch {
 	case err == ErrPaused:
-		c.paused = true
+		c.pause = paused
 		if last != nil {
 			c.ws().err = last
 		}
@@ -160,7 +160,7 @@ func (c *Conn) dropTail() {
 
 // resume feeds the tail again and goes on reading.
 func (c *Conn) resume(t *Turn) {
-	c.paused, c.resumed = false, false
+	c.pause = running
 	if !c.connecting {
 		c.seen = t.tick
 	}
@@ -174,7 +174,7 @@ func (c *Conn) resume(t *Turn) {
 		}
 		c.fed(t, err, nil)
 	}
-	if c.paused || c.ended {
+	if c.pause != running || c.ended {
 		return
 	}
 	if w := c.ws(); w != nil && w.err != nil {

@@ -50,7 +50,7 @@ type echo struct {
 	timeout func(t *Turn, c *Conn) error
 	gone    func(c *Conn, err error)
 	refused func(why error)
-	keep    time.Duration // keep alive of a new connection
+	keep    time.Duration // keep alive of a new connection; negative: not set
 
 	opens, gones, refusals atomic.Int64
 	faults                 atomic.Pointer[string]
@@ -89,7 +89,9 @@ func (h *echo) Open(t *Turn, c *Conn) {
 	c.Data = &state{}
 	s := h.enter(c)
 	defer h.leave(s)
-	c.KeepAlive(t, h.keep)
+	if h.keep >= 0 {
+		c.KeepAlive(t, h.keep)
+	}
 	if h.open != nil {
 		h.open(t, c)
 	}
@@ -247,6 +249,17 @@ func send(t testing.TB, w io.Writer, b []byte) {
 	t.Helper()
 	if _, err := w.Write(b); err != nil {
 		t.Fatalf("write: %v", err)
+	}
+}
+
+// eventually waits for something that nobody reports.
+func eventually(t testing.TB, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatal("not within 10 s")
+		}
+		<-time.After(time.Millisecond)
 	}
 }
 

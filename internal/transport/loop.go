@@ -177,7 +177,7 @@ func (c *Conn) run(t *Turn, err error) {
 			return
 		}
 	}
-	if c.resumed {
+	if c.pause == resuming {
 		c.resume(t)
 	}
 }

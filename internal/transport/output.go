@@ -19,15 +19,15 @@ func (c *Conn) pending() bool {
 func (c *Conn) flush(t *Turn) {
 	c.mu.Lock()
 	c.dirty = false
-	if c.writing || c.blocked || c.gone || c.failed || !c.pending() {
+	if c.writer != nobody || c.gone || c.failed || !c.pending() {
 		c.mu.Unlock()
 		return
 	}
-	c.writing = true
+	c.writer = writing
 	c.push(t)
 }
 
-// push is flush's body: entered with mu held and writing set, left without.
+// push is flush's body: entered with mu held and writer set, left without.
 func (c *Conn) push(t *Turn) {
 	total := 0
 	for {
@@ -41,16 +41,15 @@ func (c *Conn) push(t *Turn) {
 		switch {
 		case c.gone:
 		case err == syscall.EAGAIN:
-			if c.retry {
-				c.retry = false
+			if c.writer == hadRoom {
+				c.writer = writing
 				continue
 			}
-			if c.l.s.drv.stuck(c) { // a goroutine goes on, and keeps writing set
+			if c.l.s.drv.stuck(c) { // a goroutine goes on, and stays the writer
 				c.mu.Unlock()
 				return
 			}
-			c.blocked = true
-			err = nil
+			c.writer = waiting
 		case err != nil:
 			c.failed, c.closed = true, true
 			c.wrote(t, fmt.Errorf("write: %w", err))
@@ -71,13 +70,15 @@ func (c *Conn) push(t *Turn) {
 
 // wrote ends a push; it is entered with mu held and left without.
 func (c *Conn) wrote(t *Turn, err error) {
-	c.writing = false
+	if c.writer != waiting {
+		c.writer = nobody
+	}
 	var q *chunk
 	if c.gone || c.failed {
 		q, c.out.n = c.out.take(), 0
 	}
 	free := c.gone
-	drained := c.notify && (c.failed || !c.blocked && !c.pending())
+	drained := c.notify && (c.failed || !c.pending())
 	if drained {
 		c.notify = false
 	}
@@ -95,7 +96,7 @@ func (c *Conn) wrote(t *Turn, err error) {
 	}
 }
 
-// takeOut takes what is queued, n bytes. The caller holds mu and has set writing.
+// takeOut takes what is queued, n bytes. The caller holds mu and is the writer.
 func (c *Conn) takeOut() (q *chunk, n int) {
 	if w := c.ws(); w != nil {
 		w.take(c.out.n == 0)

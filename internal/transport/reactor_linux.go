@@ -179,7 +179,7 @@ func (d *reactor) handle(t *Turn, e *epoll, ev *unix.EpollEvent) {
 	if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.hup = true
 	}
-	if ev.Events&unix.EPOLLERR != 0 && c.paused {
+	if ev.Events&unix.EPOLLERR != 0 && c.pause != running {
 		c.fail(t, errReset)
 		return
 	}
@@ -193,10 +193,11 @@ func (d *reactor) handle(t *Turn, e *epoll, ev *unix.EpollEvent) {
 // room says that the socket takes output again.
 func (c *Conn) room(t *Turn) {
 	c.mu.Lock()
-	if c.writing {
-		c.retry = true // he may be between a refused write and saying so
-	} else if c.blocked {
-		c.blocked = false
+	switch c.writer {
+	case writing:
+		c.writer = hadRoom // he may be between a refused write and saying so
+	case waiting:
+		c.writer = nobody
 		if !c.dirty {
 			c.dirty = true
 			t.dirty = append(t.dirty, c)
@@ -301,7 +302,7 @@ func (d *reactor) release(t *Turn, c *Conn) {
 	c.mu.Lock()
 	c.gone, c.closed = true, true
 	var q *chunk
-	last := !c.writing
+	last := !c.writer.busy()
 	if last {
 		q, c.out.n = c.out.take(), 0
 	}

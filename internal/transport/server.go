@@ -107,8 +107,8 @@ type driver interface {
 	ended(t *Turn, c *Conn)                             // owner; end was called
 	drained(t *Turn, c *Conn)                           // owner; end was called, and the output is written or read is over
 	expired(t *Turn, c *Conn)                           // owner; the linger time is over
-	write(t *Turn, c *Conn, bufs [][]byte) (int, error) // who has set writing
-	stuck(c *Conn) bool                                 // who has set writing, holding mu; EAGAIN: true if the driver writes on
+	write(t *Turn, c *Conn, bufs [][]byte) (int, error) // the writer
+	stuck(c *Conn) bool                                 // the writer, holding mu; EAGAIN: true if the driver writes on
 	free(c *Conn)                                       // the last one out
 }
 
