@@ -156,6 +156,127 @@ func TestPurePackages(t *testing.T) {
 	}
 }
 
+// globalState lists the files that may hold a variable of the package that
+// changes, each with its reason.
+var globalState = map[string]string{
+	"internal/transport/sys_linux_race.go": "descriptors belong to the process, and so does the check of who owns each; built for tests only",
+}
+
+// TestNoGlobalState: no function changes a variable of its package, none holds
+// what is made to change, and nothing happens before main. Tests are free.
+func TestNoGlobalState(t *testing.T) {
+	for folder, files := range packages(t) {
+		if folder == "cmd/myelin" {
+			continue // the linker sets its version
+		}
+		globals := map[string]bool{}
+		for _, f := range files.code {
+			for _, d := range f.syntax.Decls {
+				if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.VAR && globalState[f.name] == "" {
+					declared(t, f, g, globals)
+				}
+			}
+		}
+		for _, f := range files.code {
+			for _, d := range f.syntax.Decls {
+				fn, ok := d.(*ast.FuncDecl)
+				if !ok || fn.Body == nil {
+					continue
+				}
+				if fn.Recv == nil && fn.Name.Name == "init" {
+					t.Errorf("%s: an init function", f.at(fn.Pos()))
+				}
+				for _, x := range assigned(fn) {
+					if globals[x.Name] {
+						t.Errorf("%s changes %s, a variable of the package", f.at(x.Pos()), x.Name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// declared notes the names of a declaration of variables.
+func declared(t *testing.T, f file, g *ast.GenDecl, names map[string]bool) {
+	t.Helper()
+	for _, spec := range g.Specs {
+		v := spec.(*ast.ValueSpec)
+		for _, n := range v.Names {
+			names[n.Name] = n.Name != "_"
+		}
+		for _, x := range append([]ast.Expr{v.Type}, v.Values...) {
+			if x == nil {
+				continue
+			}
+			ast.Inspect(x, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok {
+					if p, ok := s.X.(*ast.Ident); ok && (p.Name == "sync" || p.Name == "atomic") {
+						t.Errorf("%s: a %s.%s of the package", f.at(s.Pos()), p.Name, s.Sel.Name)
+					}
+				}
+				_, isFunc := n.(*ast.FuncLit)
+				return !isFunc
+			})
+		}
+	}
+}
+
+// assigned are the variables that a function changes, itself or a part of
+// them, and does not declare.
+func assigned(fn *ast.FuncDecl) []*ast.Ident {
+	local := map[string]bool{}
+	var changed []*ast.Ident
+	change := func(x ast.Expr, define bool) {
+		for {
+			switch y := x.(type) {
+			case *ast.Ident:
+				if define {
+					local[y.Name] = true
+				} else {
+					changed = append(changed, y)
+				}
+				return
+			case *ast.IndexExpr:
+				x = y.X
+			case *ast.SelectorExpr:
+				x = y.X
+			case *ast.StarExpr:
+				x = y.X
+			case *ast.ParenExpr:
+				x = y.X
+			default:
+				return
+			}
+		}
+	}
+	ast.Inspect(fn, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field:
+			for _, x := range n.Names {
+				local[x.Name] = true
+			}
+		case *ast.ValueSpec:
+			for _, x := range n.Names {
+				local[x.Name] = true
+			}
+		case *ast.AssignStmt:
+			for _, x := range n.Lhs {
+				change(x, n.Tok == token.DEFINE)
+			}
+		case *ast.RangeStmt:
+			for _, x := range []ast.Expr{n.Key, n.Value} {
+				if x != nil {
+					change(x, n.Tok == token.DEFINE)
+				}
+			}
+		case *ast.IncDecStmt:
+			change(n.X, false)
+		}
+		return true
+	})
+	return slices.DeleteFunc(changed, func(x *ast.Ident) bool { return local[x.Name] })
+}
+
 func TestSizeBudget(t *testing.T) {
 	used := map[string]bool{}
 	over := func(what string, lines, budget int) {
