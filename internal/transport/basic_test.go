@@ -334,6 +334,7 @@ func TestWakeInTurn(t *testing.T) {
 
 func TestNotifyDrained(t *testing.T) {
 	eachTransport(t, func(t *testing.T, driver, scheme string) {
+		t.Parallel()
 		opened, woken := make(chan *Conn, 1), make(chan int, 100)
 		h := &echo{open: func(_ *Turn, c *Conn) { opened <- c }}
 		h.woken = func(_ *Turn, c *Conn) error { woken <- c.Queued(); return nil }
@@ -369,6 +370,7 @@ func TestNotifyDrained(t *testing.T) {
 // TestSlowReader queues 50 MB in pieces for somebody who begins to read only then.
 func TestSlowReader(t *testing.T) {
 	eachTransport(t, func(t *testing.T, driver, scheme string) {
+		t.Parallel()
 		opened := make(chan *Conn, 1)
 		s, ln := serve(t, &echo{open: func(_ *Turn, c *Conn) { opened <- c }}, scheme, Options{Driver: driver})
 		nc := dial(t, ln)
@@ -476,6 +478,7 @@ func TestLinger(t *testing.T) {
 // TestLingerIsLimited: a client that neither reads nor leaves does not keep its descriptor.
 func TestLingerIsLimited(t *testing.T) {
 	eachDriver(t, func(t *testing.T, driver string) {
+		t.Parallel()
 		h := &echo{}
 		h.feed = func(t *Turn, c *Conn, b []byte) (int, error) {
 			c.Append(t, make([]byte, 20<<20))
@@ -489,6 +492,7 @@ func TestLingerIsLimited(t *testing.T) {
 
 func TestTimeouts(t *testing.T) {
 	eachTransport(t, func(t *testing.T, driver, scheme string) {
+		t.Parallel()
 		refused, gone := make(chan error, 4), make(chan error, 4)
 		h := &echo{keep: -1, gone: func(_ *Conn, err error) { gone <- err }, refused: func(why error) { refused <- why }}
 		h.timeout = func(t *Turn, c *Conn) error { c.Append(t, []byte("late")); return nil }
@@ -530,6 +534,7 @@ func TestTimeouts(t *testing.T) {
 
 func TestKeepAlive(t *testing.T) {
 	eachDriver(t, func(t *testing.T, driver string) {
+		t.Parallel()
 		gone := make(chan error, 4)
 		own := errors.New("own")
 		h := &echo{keep: time.Second, gone: func(_ *Conn, err error) { gone <- err }}
@@ -554,6 +559,7 @@ func TestKeepAlive(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	eachDriver(t, func(t *testing.T, driver string) {
+		t.Parallel()
 		refused := make(chan error, 4)
 		h := &echo{refused: func(why error) { refused <- why }}
 		s, ln := serve(t, h, "tcp", Options{Driver: driver, MaxConns: 2})
@@ -592,6 +598,7 @@ func TestRefused(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	eachTransport(t, func(t *testing.T, driver, scheme string) {
+		t.Parallel()
 		gone, opened := make(chan error, 10), make(chan *Conn, 10)
 		h := &echo{open: func(_ *Turn, c *Conn) { opened <- c }, gone: func(_ *Conn, err error) { gone <- err }}
 		s, ln := serve(t, h, scheme, Options{Driver: driver})
@@ -646,6 +653,7 @@ func TestClose(t *testing.T) {
 // TestCloseInAHurry ends the time that Close may take while clients do not read.
 func TestCloseInAHurry(t *testing.T) {
 	eachDriver(t, func(t *testing.T, driver string) {
+		t.Parallel()
 		s, ln := serve(t, &echo{}, "tcp", Options{Driver: driver, Linger: time.Minute})
 		h := s.h.(*echo)
 		for range 3 {
