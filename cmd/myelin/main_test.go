@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 //	signal NAME     send TERM, INT or HUP to it
 //	finish CODE     wait for its end and check the exit code; KILLED: by a signal
 //	occupy VAR      listen on a free port of 127.0.0.1 and put host:port into $VAR
-//	connected NET ADDRESS  connect as an MQTT client, over tcp or unix
+//	connected NET ADDRESS  connect as an MQTT client, over tcp or unix, and stay
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -193,39 +193,26 @@ func occupy(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], ln.Addr().String())
 }
 
-// connected sends a CONNECT of MQTT 3.1.1 and wants the CONNACK that lets it in.
+// connected sends a CONNECT of MQTT 3.1.1 and wants the CONNACK that lets it
+// in. The connection stays until the script ends.
 func connected(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 2 {
+	if neg || len(args) != 2 {
 		ts.Fatalf("usage: connected NETWORK ADDRESS")
 	}
 	network, address := args[0], args[1]
 	if network == "unix" {
 		address = ts.MkAbs(address)
 	}
-	err := connect(network, address)
-	if (err != nil) != neg {
-		ts.Fatalf("connect to %s: %v", address, err)
-	}
-}
-
-func connect(network, address string) error {
 	c, err := net.DialTimeout(network, address, patience)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err
-	}
-	if _, err := c.Write([]byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x")); err != nil {
-		return err
-	}
+	ts.Check(err)
+	ts.Defer(func() { _ = c.Close() })
+	ts.Check(c.SetDeadline(time.Now().Add(patience)))
+	_, err = c.Write([]byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x"))
+	ts.Check(err)
 	var answer [4]byte
-	if _, err := io.ReadFull(c, answer[:]); err != nil {
-		return err
-	}
+	_, err = io.ReadFull(c, answer[:])
+	ts.Check(err)
 	if !bytes.Equal(answer[:], []byte{0x20, 2, 0, 0}) {
-		return fmt.Errorf("CONNACK %x", answer)
+		ts.Fatalf("CONNACK %x", answer)
 	}
-	return nil
 }
