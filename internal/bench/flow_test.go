@@ -288,8 +288,10 @@ func TestHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.close()
-	if err := h.fill(f.addr, 5*time.Second); err != nil {
-		t.Fatal(err)
+	for _, n := range []int{3, 70} {
+		if err := h.grow(f.addr, n, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -31,9 +31,9 @@ func newHold(load Load) (*hold, error) {
 	return &hold{loop: l, load: load}, nil
 }
 
-// fill opens all connections with all their subscriptions.
-func (h *hold) fill(addr netip.AddrPort, stall time.Duration) error {
-	for i := range h.load.Conns {
+// grow opens connections until there are n, with all their subscriptions.
+func (h *hold) grow(addr netip.AddrPort, n int, stall time.Duration) error {
+	for i := len(h.conns); i < n; i++ {
 		c, err := h.loop.open(addr, h.load.Version, fmt.Sprintf("hold%d", i))
 		if err != nil {
 			return err

@@ -160,13 +160,18 @@ func holding(l Load, p *process, t Timing) (r Result, err error) {
 		return r, err
 	}
 	defer h.close()
-	empty, errRSS := p.rss()
+	// What the program needs once, for the code that it runs for the first time, is not counted.
+	first := max(l.Conns/100, 1)
+	if err := h.grow(p.addr, first, t.Stall); err != nil {
+		return r, err
+	}
+	some, errRSS := p.rss()
 	before, errCPU := p.cpu()
 	if err := errors.Join(errRSS, errCPU); err != nil {
 		return r, err
 	}
 	from := h.clock()
-	if err := h.fill(p.addr, t.Stall); err != nil {
+	if err := h.grow(p.addr, l.Conns, t.Stall); err != nil {
 		return r, err
 	}
 	r.Seconds = time.Duration(h.clock() - from).Seconds()
@@ -184,9 +189,9 @@ func holding(l Load, p *process, t Timing) (r Result, err error) {
 	if err != nil {
 		return r, err
 	}
-	n := float64(l.Conns * l.Filters)
+	n := float64((l.Conns - first) * l.Filters)
 	r.RSS = full
-	r.Each = float64(full-empty) / n
+	r.Each = float64(full-some) / n
 	r.PerSec = n / r.Seconds
 	r.CPU = (after - before).Seconds()
 	r.CPUEach = r.CPU / n * 1e6
