@@ -28,10 +28,13 @@ func ParseAck(b []byte, hdr int, v Version) (id uint16, code Reason, err error) 
 	ps := r.props(in(FrameType(b)))
 	for ps.next() {
 	}
-	if ps.err != nil {
-		return 0, 0, ps.err
+	if err = ps.err; err == nil {
+		err = r.end()
 	}
-	return id, code, r.end()
+	if err != nil {
+		return 0, 0, err
+	}
+	return id, code, nil
 }
 
 // AppendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP in its shortest form: the code stands in it only if it is not

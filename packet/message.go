@@ -64,15 +64,13 @@ func (m *Message) check() error {
 	return nil
 }
 
-// body is the message as the rest of a PUBLISH, with the identifier 1 if there has to be one.
-func (m *Message) body(w *writer, v Version) {
+// body is the message as the rest of a PUBLISH of 5.0, with the identifier 1 if there has to be one.
+func (m *Message) body(w *writer, _ Version) {
 	w.text(m.Topic)
 	if m.QoS > 0 {
 		w.u16(1)
 	}
-	if v >= V5 {
-		w.section(m)
-	}
+	w.section(m)
 	w.n += len(m.Payload)
 	if !w.count {
 		w.b = append(w.b, m.Payload...)
