@@ -9,7 +9,8 @@ type State uint8
 const (
 	// Free is the state of a slot whose handshake is over.
 	Free State = iota
-	// Held has a packet identifier, and waits for the store before it is sent.
+	// Held has a packet identifier, and waits for the store before it is sent:
+	// Hold ends the wait, and Next gives it out.
 	Held
 	// Sent awaits a PUBACK (QoS 1) or a PUBREC (QoS 2).
 	Sent
@@ -32,9 +33,10 @@ const (
 	// Resend marks a message that was sent on an earlier connection: it is
 	// sent again with DUP [MQTT-3.3.1-1].
 	Resend
-	// counted marks a slot whose PUBLISH left on this connection: it holds a
-	// place of the Receive Maximum.
+	// counted marks a slot that holds a place of this connection's Receive Maximum.
 	counted
+	// given marks a slot that Send or Next gave out to be sent on this connection.
+	given
 )
 
 // Slot is one outgoing message of QoS 1 or 2, waiting or in flight.
@@ -68,8 +70,9 @@ type Sender struct {
 	Bytes, QueueBytes int
 	first             uint16 // the packet identifier of the window's first slot, 0: none yet
 	live              uint16 // slots of the window that are not Free
-	out               uint16 // PUBLISH packets of this connection without their acknowledgement
-	again             uint16 // slots from here on were sent on this connection; those before are looked at by Next
+	out               uint16 // slots that are counted
+	at                uint16 // the window's first slot that is to be sent, its end: none
+	old               uint16 // the slots before this one are an earlier connection's
 	// Max is the peer's Receive Maximum or the own limit, whichever is lower; at least 1.
 	Max uint16
 	// MaxBytes closes the window when so many bytes are in flight, 0: no limit.
@@ -82,23 +85,25 @@ const maxID = 65535
 
 // Room reports how many more messages may be sent now.
 func (s *Sender) Room() int {
-	if s.Pending() || int(s.win.n) >= maxID || s.out >= s.Max || s.MaxBytes > 0 && s.live > 0 && s.Bytes >= int(s.MaxBytes) {
+	if s.at < s.old || int(s.win.n) >= maxID || s.out >= s.Max || s.MaxBytes > 0 && s.live > 0 && s.Bytes >= int(s.MaxBytes) {
 		return 0
 	}
 	return int(min(s.Max-s.out, uint16(maxID-int(s.win.n))))
 }
 
-// Live is the number of messages in flight, Queued of those that wait.
+// Live is the number of messages in flight.
 func (s *Sender) Live() int { return int(s.live) }
 
 // Queued is the number of messages that wait for room in the window.
 func (s *Sender) Queued() int { return int(s.queue.n) }
 
-// Pending reports whether slots of an earlier connection are still to be sent.
-func (s *Sender) Pending() bool { return s.again < uint16(s.win.n) }
+// Pending reports whether there are slots in the window that are still to be
+// sent: those of an earlier connection, or Held ones.
+func (s *Sender) Pending() bool { return s.at < uint16(s.win.n) }
 
 // Send gives x an identifier, or queues it and returns 0 where the window is
-// full or others wait. [MQTT-2.2.1-4], [MQTT-4.9.0-2]
+// full or others wait. The caller sends a message that got an identifier at
+// once, unless it is Held. [MQTT-2.2.1-4], [MQTT-4.9.0-2]
 func (s *Sender) Send(x Slot) (id uint16) {
 	if s.queue.n > 0 || s.Room() == 0 {
 		s.QueueBytes += x.size()
@@ -108,31 +113,43 @@ func (s *Sender) Send(x Slot) (id uint16) {
 	return s.take(x)
 }
 
-// Next takes the next message to send: first those of an earlier connection,
-// in their order and with their identifiers, then the oldest queued one.
-// ok is false where there is none, or the window has no room.
+// Next takes the next message to send: first those of the window that were not
+// sent on this connection, in their order and with their identifiers, then the
+// oldest queued one. ok is false where there is none, where the window has no
+// room, or where the next one is Held: nothing overtakes it here. Only one that
+// comes from the queue may be Held: it got its identifier, and the caller tells
+// the store.
 func (s *Sender) Next() (id uint16, x Slot, ok bool) {
-	for s.Pending() {
-		p := s.win.at(int(s.again))
-		switch {
-		case p.State != Sent && p.State != Held:
-		case s.out >= s.Max:
+	if s.Pending() {
+		p := s.win.at(int(s.at))
+		if p.State == Held || p.Flags&counted == 0 && s.out >= s.Max {
 			return 0, Slot{}, false
-		default:
-			p.Flags |= counted
-			id, x = s.id(int(s.again)), *p
-			s.out++
-			s.again++
-			return id, x, true
 		}
-		s.again++
+		if p.Flags&counted == 0 {
+			s.out++
+		}
+		p.Flags |= counted | given
+		id, x = s.id(int(s.at)), *p
+		s.pass()
+		return id, x, true
 	}
 	if s.queue.n == 0 || s.Room() == 0 {
 		return 0, Slot{}, false
 	}
-	x = s.queue.pop()
-	s.QueueBytes -= x.size()
+	x = s.unqueue()
+	if x.State == Free {
+		x.State = Sent
+	}
 	return s.take(x), x, true
+}
+
+// pass moves on to the next slot that Next is to give out.
+func (s *Sender) pass() {
+	for ; s.Pending(); s.at++ {
+		if p := s.win.at(int(s.at)); p.Flags&given == 0 && (p.State == Sent || p.State == Held) {
+			return
+		}
+	}
 }
 
 // DropOldest removes the oldest queued message.
@@ -140,25 +157,33 @@ func (s *Sender) DropOldest() (x Slot, ok bool) {
 	if s.queue.n == 0 {
 		return Slot{}, false
 	}
-	x = s.queue.pop()
+	return s.unqueue(), true
+}
+
+func (s *Sender) unqueue() Slot {
+	x := s.queue.pop()
+	s.queue.shrink()
 	s.QueueBytes -= x.size()
-	return x, true
+	return x
 }
 
 // take puts x at the end of the window, whose room was checked.
 func (s *Sender) take(x Slot) (id uint16) {
-	if s.win.n == 0 && s.first == 0 {
+	if s.first == 0 {
 		s.first = 1
 	}
-	if x.State == Free {
-		x.State = Sent
-	}
 	x.Flags |= counted
+	if x.State != Held {
+		x.State = Sent
+		x.Flags |= given
+		if s.at == uint16(s.win.n) {
+			s.at++
+		}
+	}
 	s.Bytes += x.size()
 	s.win.push(x)
 	s.live++
 	s.out++
-	s.again = uint16(s.win.n)
 	return s.id(int(s.win.n) - 1)
 }
 
@@ -171,16 +196,21 @@ func (s *Sender) id(i int) uint16 {
 	return uint16(id)
 }
 
+// index is the place in the window of an identifier, beyond its end if it has none.
+func (s *Sender) index(id uint16) uint16 {
+	if id < s.first {
+		return id + (maxID - s.first)
+	}
+	return id - s.first
+}
+
 // slot is the slot of an identifier, nil if it is not in flight.
 func (s *Sender) slot(id uint16) *Slot {
-	i := int(id) - int(s.first)
-	if i < 0 {
-		i += maxID
-	}
-	if id == 0 || i >= int(s.win.n) {
+	i := s.index(id)
+	if id == 0 || int(i) >= int(s.win.n) {
 		return nil
 	}
-	p := s.win.at(i)
+	p := s.win.at(int(i))
 	if p.State == Free {
 		return nil
 	}
@@ -230,6 +260,8 @@ const (
 	Release
 	// Repeat: a PUBREL was sent before; it is due again.
 	Repeat
+	// Wait: the PUBREL is due when the store has the first PUBREC.
+	Wait
 	// Ended: the receiver refused the message, and nothing is sent [MQTT-4.4.0-2].
 	Ended
 )
@@ -242,28 +274,38 @@ func (s *Sender) Record(id uint16, failed bool) (x Slot, r Rec) {
 	switch {
 	case p == nil || p.QoS != 2:
 		return Slot{}, Unknown
-	case failed && p.State == Sent:
+	case failed && p.State != Held: // after the PUBREL, too: the receiver has given it up
 		return s.free(p), Ended
 	case p.State == Sent:
 		x = *p
 		s.Bytes -= p.size()
 		p.Msg, p.More = nil, nil
 		p.State = Released
+		s.pass()
 		return x, Release
 	case p.State == Released:
 		return *p, Repeat
+	case p.State == Recorded:
+		return *p, Wait
 	}
 	return Slot{}, Unknown
 }
 
-// Hold marks a sent or recorded message as one that waits for the store, or
-// ends the wait with Sent or Released.
+// Hold makes a message wait for the store, or ends the wait: Held and then Sent
+// for its PUBLISH, Recorded and then Released for its PUBREL. A message that
+// may be Sent is given out by Next, in its turn: the order of the store's
+// answers is not the order of the messages [MQTT-4.6.0-5]. The PUBREL that may
+// be sent is the caller's to send. ok is false for an identifier that is not in
+// flight.
 func (s *Sender) Hold(id uint16, st State) (x Slot, ok bool) {
 	p := s.slot(id)
 	if p == nil {
 		return Slot{}, false
 	}
-	p.State = st
+	if p.State = st; st == Held {
+		p.Flags &^= given
+		s.at = min(s.at, s.index(id))
+	}
 	return *p, true
 }
 
@@ -279,32 +321,32 @@ func (s *Sender) free(p *Slot) (x Slot) {
 	for s.win.n > 0 && s.win.at(0).State == Free {
 		s.win.drop()
 		s.first = s.id(1)
-		if s.again > 0 {
-			s.again--
-		}
+		s.at = max(s.at, 1) - 1
+		s.old = max(s.old, 1) - 1
 	}
-	if s.win.n == 0 {
-		s.win.shrink()
-	}
+	s.pass()
+	s.win.shrink()
 	return x
 }
 
 // Resume begins a new connection with the peer's Receive Maximum: everything
-// in the window is to be sent again, the PUBLISH packets by Next, with DUP.
-// The identifiers whose PUBREL is due at once are yielded in order.
+// in the window is to be sent again, the PUBLISH packets by Next, those that
+// were sent with DUP. The identifiers whose PUBREL is due at once are yielded
+// in order; one that waits for the store is not.
 // [MQTT-4.4.0-1], [MQTT-3.3.4-10]
 func (s *Sender) Resume(receiveMax uint16, release func(id uint16)) {
-	s.Max, s.out, s.again = max(receiveMax, 1), 0, 0
+	s.Max, s.out, s.at, s.old = max(receiveMax, 1), 0, 0, uint16(s.win.n)
 	for i := range int(s.win.n) {
 		p := s.win.at(i)
-		p.Flags &^= counted
-		switch p.State {
-		case Sent:
+		if p.State == Sent && p.Flags&given != 0 {
 			p.Flags |= Resend
-		case Recorded, Released:
+		}
+		p.Flags &^= counted | given
+		if p.State == Released {
 			release(s.id(i))
 		}
 	}
+	s.pass()
 }
 
 // Unacked yields everything in the window in the order of sending, and then

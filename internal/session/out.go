@@ -94,8 +94,13 @@ func (o *Out) Acked(t packet.Type, id uint16, code packet.Reason) Reply {
 		return Reply{Send: packet.PUBREL, Recorded: true, Slot: x} // [MQTT-4.3.3-4]
 	case qos.Repeat:
 		return Reply{Send: packet.PUBREL, Slot: x}
+	case qos.Wait:
+		return Reply{Slot: x}
 	case qos.Ended: // [MQTT-4.4.0-2]
 		return Reply{Done: true, Slot: x}
+	}
+	if code.Failed() {
+		return Reply{} // its flow is over, here and there
 	}
 	return Reply{Send: packet.PUBREL, Code: packet.PacketIdentifierNotFound}
 }

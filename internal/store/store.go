@@ -48,10 +48,10 @@ type Engine interface {
 
 // Target names a session that must have a message, and how.
 type Target struct {
-	To   Session
-	More *[]uint32 // subscription identifiers where there are several
-	Sub  uint32    // the one subscription identifier, 0: none
-	QoS  packet.QoS
+	To    Session
+	More  *[]uint32 // subscription identifiers where there are several
+	Sub   uint32    // the one subscription identifier, 0: none
+	QoS   packet.QoS
 	Flags uint8 // Retain and Shared
 }
 
