@@ -18,25 +18,23 @@ import (
 type conn struct {
 	b      *Broker
 	io     *transport.Conn
-	s      *session // nil until the CONNECT was accepted
-	setup  *setup   // from CONNECT to CONNACK, else nil
-	client *Client  // made when somebody asks
-	method string   // of enhanced authentication, "": none
-	authed any      // what the authenticator left, see AuthAnswer.State
+	s      *session  // nil until the CONNECT was accepted
+	setup  *setup    // from CONNECT to CONNACK, else nil
+	client *Client   // made when somebody asks who remembers it, or for a user name
+	auth   *enhanced // nil: no enhanced authentication
 
 	allowed *route.Entry[*session] // the topic that was last allowed to be published to
-	jobs    []*retainedJob         // retained messages being delivered
+	jobs    *retainedJob           // retained messages being delivered, one after the other
 	async   *async                 // completions of the store, nil until one is late
 
 	signals atomic.Uint32
 	kick    atomic.Uint32 // the reason code of sigKick
 	policy  uint32        // the access rules' epoch of allowed
 
-	state    state
-	ver      packet.Version
-	code     packet.Reason // why the connection ends, as a DISCONNECT has it
-	username string
-	flags    uint8
+	state state
+	ver   packet.Version
+	code  packet.Reason // why the connection ends, as a DISCONNECT has it
+	flags uint8
 }
 
 // state is where a connection stands.
@@ -79,8 +77,13 @@ func (c *conn) signal(bit uint32) {
 	c.io.Wake()
 }
 
-// evict and granted make conn an owner for the registry.
-func (c *conn) evict() { c.signal(sigEvict) }
+// evict tells the owner of a session to leave, granted a connection in line
+// that the session is its own. Both are called under the registry's lock.
+func (c *conn) evict() {
+	if c.io != nil { // else the expirer, which is through in a moment
+		c.signal(sigEvict)
+	}
+}
 
 func (c *conn) granted(s *session) {
 	c.setup.grant.Store(s)
@@ -386,17 +389,17 @@ func (h *handler) Refused(l *transport.Listener, addr string, why error) {
 
 // info describes the client to others.
 func (c *conn) info() *Client {
-	if c.client == nil {
-		id := ""
-		switch {
-		case c.s != nil:
-			id = c.s.id
-		case c.setup != nil:
-			id = c.setup.id
-		}
-		c.client = &Client{ID: id, Username: c.username, Address: c.io.RemoteAddr(), Listener: c.io.Listener().URL(), Version: c.ver}
+	if c.client != nil {
+		return c.client
 	}
-	return c.client
+	i := &Client{Address: c.io.RemoteAddr(), Listener: c.io.Listener().URL(), Version: c.ver}
+	if c.s != nil {
+		i.ID = c.s.id
+	}
+	if c.setup != nil {
+		i.ID, i.Username = c.setup.id, c.setup.Username
+	}
+	return i
 }
 
 // async is where completions from other goroutines are left.

@@ -19,12 +19,44 @@ type setup struct {
 	expiry   uint32 // granted
 	alive    uint16 // granted keep alive
 
-	answer   atomic.Pointer[AuthAnswer] // of the authenticator, left by any goroutine
-	data     []byte                     // for the CONNACK of an enhanced authentication
-	grant    atomic.Pointer[session]    // the session that was waited for
-	claim    atomic.Pointer[claim]      // the store's answer
-	inLine   bool
-	claiming bool
+	answer atomic.Pointer[AuthAnswer] // of the authenticator, left by any goroutine
+	data   []byte                     // for the CONNACK of an enhanced authentication
+	grant  atomic.Pointer[session]    // the session that was waited for
+	claim  atomic.Pointer[claim]      // the store's answer
+	inLine bool
+	asked  bool // somebody else has seen it
+}
+
+// enhanced is the state of an enhanced authentication.
+type enhanced struct {
+	method string
+	state  any // see AuthAnswer.State
+}
+
+// welcome is the answer where nobody has to be asked; it is never written to.
+var welcome AuthAnswer
+
+// takeSetup gives a blank setup, and giveSetup takes one back that nobody
+// refers to any more: a CONNECT that is through at once leaves no garbage.
+func (t *turn) takeSetup() *setup {
+	u := t.setup
+	t.setup = nil
+	if u == nil {
+		u = new(setup)
+	}
+	return u
+}
+
+func (t *turn) giveSetup(u *setup) {
+	if u.asked {
+		return // an authenticator or the store may still hold it
+	}
+	u.Connect = packet.Connect{}
+	u.id, u.assigned, u.expiry, u.alive, u.data, u.inLine = "", false, 0, 0, nil, false
+	u.answer.Store(nil)
+	u.grant.Store(nil)
+	u.claim.Store(nil)
+	t.setup = u
 }
 
 // claim is the store's answer to a Claim.
@@ -36,13 +68,16 @@ type claim struct {
 
 // onConnect takes the CONNECT.
 func (c *conn) onConnect(t *turn, b []byte, hdr int) error {
-	u := new(setup)
+	u := t.takeSetup()
 	err := u.Parse(b, hdr, 0)
 	c.ver = u.Version
 	if err != nil {
 		return c.bad(t, b, err)
 	}
-	c.setup, c.username, c.method = u, u.Username, u.AuthMethod
+	c.setup = u
+	if u.HasAuthMethod {
+		c.auth = &enhanced{method: u.AuthMethod}
+	}
 	if !u.RequestProblemInfo {
 		c.flags |= flagNoProblem
 	}
@@ -53,7 +88,7 @@ func (c *conn) onConnect(t *turn, b []byte, hdr int) error {
 	c.state = stAuth
 	auth := t.o.Authenticator
 	if auth == nil {
-		u.answer.Store(&AuthAnswer{})
+		u.answer.Store(&welcome)
 	} else {
 		c.ask(auth, &AuthRequest{Client: c.info(), Password: u.Password, Method: u.AuthMethod, Data: u.AuthData})
 	}
@@ -115,6 +150,7 @@ func (c *conn) grantLimits(t *turn, u *setup) {
 // ask makes one request of the authenticator.
 func (c *conn) ask(auth Authenticator, r *AuthRequest) {
 	u := c.setup
+	u.asked = true
 	auth.Auth(r, func(a AuthAnswer) {
 		u.answer.Store(&a)
 		c.signal(sigAuth)
@@ -149,9 +185,11 @@ func (c *conn) authenticated(t *turn) error {
 	if a == nil {
 		return transport.ErrPaused
 	}
-	c.authed = a.State
+	if c.auth != nil {
+		c.auth.state = a.State
+	}
 	switch {
-	case a.Code == packet.ContinueAuthentication && c.method != "": // [MQTT-4.12.0-2]
+	case a.Code == packet.ContinueAuthentication && c.auth != nil: // [MQTT-4.12.0-2]
 		c.sendAuth(t, packet.ContinueAuthentication, a)
 		c.state = stAuthing
 		return nil
@@ -159,14 +197,13 @@ func (c *conn) authenticated(t *turn) error {
 		return c.refuse(t, failure(a.Code), a.Reason)
 	}
 	if a.Username != "" {
-		c.username = a.Username
+		u.Username, c.client = a.Username, nil
 	}
-	c.client = nil
 	u.data = a.Data
 	c.state = stLine
-	s := c.b.registry.acquire(u.id, c, func() *session { return newSession(u.id) })
+	s := c.b.registry.acquire(u.id, c, newSession)
 	if s == nil {
-		u.inLine = true
+		u.inLine, u.asked = true, true
 		return nil
 	}
 	u.grant.Store(s)
@@ -182,7 +219,7 @@ func failure(code packet.Reason) packet.Reason {
 
 // sendAuth sends an AUTH packet with the method of the CONNECT [MQTT-4.12.0-5].
 func (c *conn) sendAuth(t *turn, code packet.Reason, a *AuthAnswer) {
-	p := packet.Auth{Code: code, Method: c.method, Data: a.Data}
+	p := packet.Auth{Code: code, Method: c.auth.method, Data: a.Data}
 	t.own = p.Append(t.own, c.ver)
 	t.n.packetsOut++
 }
@@ -213,7 +250,7 @@ func (c *conn) acquired(t *turn) error {
 		r.Will = &store.Will{Msg: m, Delay: u.Will.Delay}
 	}
 	c.b.expirer.cancel(s)
-	s.will, s.willAt, s.expireAt = r.Will, 0, 0 // [MQTT-3.1.3-9]
+	s.will, s.due = r.Will, nil // [MQTT-3.1.3-9]
 	c.state = stClaim
 	c.b.store.Claim(r, &sink{c, s})
 	return nil
@@ -257,7 +294,11 @@ func (c *conn) claimed(t *turn) error {
 		return &over{packet.PacketTooLarge, "CONNACK exceeds the client's maximum packet size"}
 	}
 	c.attach(t, s)
+	if u.Username != "" {
+		c.client = c.info()
+	}
 	c.setup = nil
+	t.giveSetup(u)
 	st := &c.b.stats
 	st.connects.Add(1)
 	if n := st.connected.Add(1); n > st.connectedMax.Load() {
@@ -276,7 +317,8 @@ func (c *conn) claimed(t *turn) error {
 // the Maximum Packet Size always.
 func (c *conn) connack(t *turn, s *session, present bool) {
 	u := c.setup
-	a := packet.Connack{SessionPresent: present} // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+	a := &t.connack
+	*a = packet.Connack{SessionPresent: present} // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
 	if c.ver >= packet.V5 {
 		if u.expiry != u.SessionExpiry {
 			a.SessionExpiry = &u.expiry
@@ -325,9 +367,9 @@ func (c *conn) attach(t *turn, s *session) {
 	}
 	s.mu.Lock()
 	s.ver, s.maxPacket, s.told = c.ver, u.MaxPacket, 0
-	s.alias = nil
+	s.more = nil
 	if n := min(int(u.AliasMax), t.o.TopicAliasOutbound); n > 0 {
-		s.alias = &aliases{max: uint16(n)}
+		s.more = &more{alias: &aliases{max: uint16(n)}}
 	}
 	s.out.Send.MaxBytes = int32(min(t.o.MaxInflightBytes, 1<<30))
 	s.out.Send.Resume(t.o.inflight(&u.Connect), func(id uint16) { // [MQTT-4.4.0-1]
@@ -336,7 +378,7 @@ func (c *conn) attach(t *turn, s *session) {
 	})
 	t.flush(c)
 	s.io = c.io
-	s.more = s.store != nil
+	s.stored = s.store != nil
 	s.setLoad()
 	s.mu.Unlock()
 	t.pump(s)
@@ -454,7 +496,7 @@ func (c *conn) onDisconnect(t *turn, b []byte, hdr int) error {
 func (c *conn) detach(t *turn, err error) {
 	s := c.s
 	s.mu.Lock()
-	s.io, s.alias = nil, nil
+	s.io, s.more = nil, nil
 	s.setLoad()
 	s.mu.Unlock()
 	c.b.stats.connected.Add(-1)
@@ -472,14 +514,11 @@ func (c *conn) detach(t *turn, err error) {
 			if s.will.Delay == 0 {
 				c.b.fireWill(t, s)
 			} else {
-				s.willAt = t.nano + int64(min(s.will.Delay, s.expiry))*1e9 // 3.1.3.2.2: at the earlier of the two
+				s.due = &due{will: t.nano + int64(min(s.will.Delay, s.expiry))*1e9} // 3.1.3.2.2: at the earlier of the two
 			}
 		}
-		s.store.Detach(s.expiry, s.willAt != 0)
-		if s.expiry != neverExpires {
-			s.expireAt = t.nano + int64(s.expiry)*1e9
-		}
-		c.b.arm(s)
+		s.store.Detach(s.expiry, s.will != nil)
+		c.b.rest(s, t.nano)
 	}
 	c.b.registry.release(s, ended, newSession)
 }
@@ -487,7 +526,10 @@ func (c *conn) detach(t *turn, err error) {
 // rest arms the timers of a session that nobody owns any more.
 func (b *Broker) rest(s *session, now int64) {
 	if s.expiry != neverExpires {
-		s.expireAt = now + int64(s.expiry)*1e9
+		if s.due == nil {
+			s.due = new(due)
+		}
+		s.due.end = now + int64(s.expiry)*1e9
 	}
 	b.arm(s)
 }
@@ -504,12 +546,12 @@ func (c *conn) onAuth(t *turn, b []byte, hdr int) error {
 	}
 	auth := t.o.Authenticator
 	switch {
-	case c.method == "" || auth == nil:
+	case c.auth == nil || auth == nil:
 		return c.fail(t, packet.ProtocolError, "AUTH without an authentication method in CONNECT")
-	case p.Method != c.method:
+	case p.Method != c.auth.method:
 		return c.fail(t, packet.BadAuthenticationMethod, "authentication method changed")
 	}
-	r := &AuthRequest{Client: c.info(), Method: p.Method, Data: p.Data, State: c.authed}
+	r := &AuthRequest{Client: c.info(), Method: p.Method, Data: p.Data, State: c.auth.state}
 	if c.state == stAuthing {
 		if p.Code != packet.ContinueAuthentication { // [MQTT-4.12.0-3]
 			return c.fail(t, packet.ProtocolError, "AUTH with reason code "+p.Code.String())
@@ -550,7 +592,7 @@ func (c *conn) reauthenticated(t *turn) error {
 		return nil
 	}
 	c.flags &^= flagReauth
-	c.authed = a.State
+	c.auth.state = a.State
 	switch {
 	case a.Code == packet.ContinueAuthentication:
 		c.sendAuth(t, packet.ContinueAuthentication, a)
@@ -559,7 +601,9 @@ func (c *conn) reauthenticated(t *turn) error {
 		return c.fail(t, failure(a.Code), a.Reason)
 	}
 	if a.Username != "" {
-		c.username, c.client = a.Username, nil
+		renamed := *c.info()
+		renamed.Username = a.Username
+		c.client = &renamed
 	}
 	c.setup = nil
 	c.sendAuth(t, packet.Success, a)

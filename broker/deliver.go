@@ -25,15 +25,15 @@ func (t *turn) deliver(sub *route.Sub[*session], more []uint32, p, kept *packet.
 	f := form{qos: min(p.QoS(), packet.QoS(sub.QoS)), sub: sub.ID, shared: kept != nil} // [MQTT-3.8.4-8]
 	f.retain = p.Retain() && sub.Opts&route.RetainAsPublished != 0                      // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
 	if len(more) > 1 {
-		f.more = &more
+		f.more = several(more)
 	}
 	lost := dropReasons
 	var loser *packet.Publish
 	drops := 1
 	s.mu.Lock()
 	switch {
-	case s.local != nil:
-		if !s.local.put(p) {
+	case s.io == nil && s.local() != nil:
+		if !s.local().put(p) {
 			lost = DropSubscriber
 		}
 	case s.io == nil:
@@ -76,13 +76,16 @@ func (t *turn) deliver(sub *route.Sub[*session], more []uint32, p, kept *packet.
 	return true
 }
 
+// several makes a place for subscription identifiers that outlives the call.
+func several(ids []uint32) *[]uint32 { return &ids }
+
 // send puts one PUBLISH into the out-queue of a connected session. t.enc was
 // Reset with p, and the caller holds s.mu: the packet identifier and the bytes
 // go in under one hold of it, so that nothing overtakes. false: the packet
 // exceeds the client's Maximum Packet Size [MQTT-3.1.2-24].
 func (t *turn) send(s *session, p *packet.Publish, f *form) bool {
 	payload := p.Payload()
-	if s.alias == nil && (f.sub == 0 || s.ver < packet.V5) {
+	if (s.more == nil || s.ver < packet.V5) && (f.sub == 0 || s.ver < packet.V5) {
 		head, at := t.enc.Head(packet.FormOf(s.ver, f.qos))
 		if s.maxPacket != 0 && len(head)+len(payload) > int(s.maxPacket) {
 			return false
@@ -118,8 +121,9 @@ func (t *turn) ownHead(s *session, p *packet.Publish, f *form) bool {
 		o.SubIDs = t.id[:]
 	}
 	var fresh bool
-	if s.alias != nil && s.ver >= packet.V5 {
-		o.Alias, fresh = s.alias.find(p.Topic())
+	alias := s.alias()
+	if alias != nil && s.ver >= packet.V5 {
+		o.Alias, fresh = alias.find(p.Topic())
 		o.OmitTopic = o.Alias != 0 && !fresh
 	}
 	if s.maxPacket != 0 && packet.SizePublish(p, s.ver, o) > int(s.maxPacket) {
@@ -131,7 +135,7 @@ func (t *turn) ownHead(s *session, p *packet.Publish, f *form) bool {
 		}
 	}
 	if fresh {
-		s.alias.add(p.Topic())
+		alias.add(p.Topic())
 	}
 	t.head = packet.AppendPublish(t.head[:0], p, s.ver, o)
 	return true
@@ -223,15 +227,15 @@ func (t *turn) sendSlot(s *session, x *qos.Slot, id uint16, left uint32) bool {
 // holds s.mu.
 func (t *turn) pumpStore(s *session, lost []lostMessage) []lostMessage {
 	if s.ready.Swap(false) {
-		s.more = true
+		s.stored = true
 	}
-	for s.more && s.out.Send.Queued() == 0 {
+	for s.stored && s.out.Send.Queued() == 0 {
 		room := min(s.out.Send.Room(), len(t.next))
 		if room == 0 {
 			return lost
 		}
 		n, more := s.store.Next(t.next[:room], t.now)
-		s.more = more
+		s.stored = more
 		for i := range t.next[:n] {
 			if d := &t.next[i]; !t.sendStored(s, d) {
 				s.store.Ack(d.LSN)
@@ -315,7 +319,7 @@ func (c *conn) onAck(t *turn, typ packet.Type, b []byte, hdr int) error {
 	s := c.s
 	s.mu.Lock()
 	r := s.out.Acked(typ, id, code)
-	waits := r.Done && (s.out.Send.Queued() > 0 || s.out.Send.Pending() || s.store != nil && (s.more || s.ready.Load()))
+	waits := r.Done && (s.out.Send.Queued() > 0 || s.out.Send.Pending() || s.store != nil && (s.stored || s.ready.Load()))
 	if r.Done && s.shared > 0 {
 		s.setLoad()
 	}
@@ -337,7 +341,7 @@ func (c *conn) onAck(t *turn, typ packet.Type, b []byte, hdr int) error {
 	if waits {
 		t.pump(s)
 	}
-	if r.Done && len(c.jobs) > 0 {
+	if r.Done && c.jobs != nil {
 		c.retained(t)
 	}
 	return nil

@@ -39,30 +39,6 @@ type Events struct {
 	Dropped func(clientID string, topic string, why DropReason)
 }
 
-func (e *Events) setDefaults() {
-	if e.Connected == nil {
-		e.Connected = func(*Client, bool) {}
-	}
-	if e.Disconnected == nil {
-		e.Disconnected = func(*Client, packet.Reason, error) {}
-	}
-	if e.Refused == nil {
-		e.Refused = func(string, packet.Reason, error) {}
-	}
-	if e.SessionEnded == nil {
-		e.SessionEnded = func(string) {}
-	}
-	if e.Subscribed == nil {
-		e.Subscribed = func(*Client, string, packet.QoS) {}
-	}
-	if e.Unsubscribed == nil {
-		e.Unsubscribed = func(*Client, string) {}
-	}
-	if e.Dropped == nil {
-		e.Dropped = func(string, string, DropReason) {}
-	}
-}
-
 // DropReason is the class of a dropped message.
 type DropReason uint8
 

@@ -16,6 +16,8 @@ type expirer struct {
 	mu   sync.Mutex // guards what follows
 	due  deadlines
 	wake chan struct{} // has room for one
+	// owner owns a session while the expirer works on it; it is no connection.
+	owner conn
 }
 
 // deadline is one entry; it is void where the session's timer moved on.
@@ -47,9 +49,12 @@ func (e *expirer) init() { e.wake = make(chan struct{}, 1) }
 
 // arm enters the session's earlier deadline. The caller owns the session.
 func (b *Broker) arm(s *session) {
-	at := s.expireAt
-	if s.willAt != 0 && (at == 0 || s.willAt < at) {
-		at = s.willAt
+	if s.due == nil {
+		return
+	}
+	at := s.due.end
+	if w := s.due.will; w != 0 && (at == 0 || w < at) {
+		at = w
 	}
 	if at == 0 {
 		return
@@ -111,21 +116,18 @@ func (e *expirer) run(ctx context.Context, b *Broker) {
 	}
 }
 
-// evict and granted make the expirer an owner, for the moment that it takes.
-func (*expirer) evict()           {}
-func (*expirer) granted(*session) {}
-
 // expire does what is due for a session that nobody owns: its will, its end.
 func (b *Broker) expire(s *session) {
-	if !b.registry.try(s, &b.expirer) {
+	if !b.registry.try(s, &b.expirer.owner) {
 		return // its client is back
 	}
 	t := b.borrow()
 	now := t.nano
-	if s.willAt != 0 && now >= s.willAt {
+	d := *s.due
+	if d.will != 0 && now >= d.will {
 		b.fireWill(t, s)
 	}
-	ended := s.expireAt != 0 && now >= s.expireAt
+	ended := d.end != 0 && now >= d.end
 	if ended { // [MQTT-4.1.0-2]
 		b.stats.sessionsExpired.Add(1)
 		b.end(t, s)
@@ -143,7 +145,10 @@ func (b *Broker) fireWill(t *turn, s *session) {
 	if w == nil {
 		return
 	}
-	s.will, s.willAt = nil, 0
+	s.will = nil
+	if s.due != nil {
+		s.due.will = 0
+	}
 	m := *w.Msg
 	m.At = t.now // its expiry counts from now
 	t.publish(&m, nil)

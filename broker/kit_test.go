@@ -50,14 +50,14 @@ func (l *logs) String() string {
 // running is a broker under test.
 type running struct {
 	*Broker
-	t    *testing.T
+	t    testing.TB
 	addr string
 	logs *logs
 	stop func() // ends Serve and waits for it
 }
 
 // start serves a broker on a free port until the test ends.
-func start(t *testing.T, o Options) *running {
+func start(t testing.TB, o Options) *running {
 	t.Helper()
 	r := &running{t: t, logs: new(logs)}
 	o.NoListeners = true
@@ -94,7 +94,7 @@ func start(t *testing.T, o Options) *running {
 
 // peer is a client that speaks packets.
 type peer struct {
-	t   *testing.T
+	t   testing.TB
 	c   net.Conn
 	r   *bufio.Reader
 	v   packet.Version
@@ -240,7 +240,7 @@ func pub(m packet.Message, id uint16) *packet.Publish {
 }
 
 // eventually waits until a condition holds that another goroutine brings about.
-func eventually(t *testing.T, what string, f func() bool) {
+func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !f(); {
 		if time.Now().After(end) {

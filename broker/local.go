@@ -95,7 +95,7 @@ func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) 
 	def(&o.Queue, 1024)
 	l := &Subscription{b: b, filter: parsed, queue: make(chan *Message, o.Queue), done: make(chan struct{})}
 	l.s = newSession("local-" + strconv.FormatUint(b.serial.Add(1), 36))
-	l.s.local = l
+	l.s.more = &more{local: l}
 	l.s.setLoad()
 	b.table.Subscribe(parsed, route.Sub[*session]{To: l.s, QoS: 2, Opts: route.RetainAsPublished}, true)
 	var first []*Message

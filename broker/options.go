@@ -218,7 +218,6 @@ func (o *Options) setDefaults() {
 	if o.Version == "" {
 		o.Version = "myelin"
 	}
-	o.Events.setDefaults()
 }
 
 // limits are the queue limits with 0 for none.

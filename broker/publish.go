@@ -175,7 +175,8 @@ func (c *conn) mayPublish(t *turn, p *packet.Publish, e *route.Entry[*session]) 
 	if c.allowed == e && e != nil && e.Cached() && c.policy == epoch && !p.Retain() {
 		return Allow
 	}
-	d := a.Access(&AccessRequest{Client: c.info(), Action: Publish, Topic: string(p.Topic()), QoS: p.QoS(), Retain: p.Retain()},
+	c.client = c.info()
+	d := a.Access(&AccessRequest{Client: c.client, Action: Publish, Topic: string(p.Topic()), QoS: p.QoS(), Retain: p.Retain()},
 		func() { c.signal(sigAccess) })
 	if d == Allow && e.Cached() && !p.Retain() {
 		c.allowed, c.policy = e, epoch
@@ -274,7 +275,7 @@ func (t *turn) awayTargets(e *route.Entry[*session], p *packet.Publish, kept **p
 func (t *turn) target(s *route.Sub[*session], more []uint32, p *packet.Publish) {
 	x := store.Target{To: s.To.store, Sub: s.ID, QoS: min(p.QoS(), packet.QoS(s.QoS))}
 	if len(more) > 1 {
-		x.More = &more
+		x.More = several(more)
 	}
 	if p.Retain() && s.Opts&route.RetainAsPublished != 0 { // [MQTT-3.3.1-13]
 		x.Flags |= qos.Retain

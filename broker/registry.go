@@ -34,24 +34,16 @@ func (r *registry) shard(id string) *shard {
 	return &r.shards[maphash.String(r.seed, id)%uint64(len(r.shards))]
 }
 
-// owner is what owns a session: a connection, or the expirer for a moment.
-type owner interface {
-	// evict tells the owner to leave; it calls release when it has.
-	evict()
-	// granted hands over a session that the owner waited for.
-	granted(s *session)
-}
-
 // acquire makes o the owner of the client identifier's session. nil: it has
 // another owner, who was told to leave, and o will be granted the session.
-func (r *registry) acquire(id string, o owner, fresh func() *session) *session {
+func (r *registry) acquire(id string, o *conn, fresh func(id string) *session) *session {
 	sh := r.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s := sh.sessions[id]
 	switch {
 	case s == nil:
-		s = fresh()
+		s = fresh(id)
 		sh.sessions[id] = s
 		s.owner = o
 		return s
@@ -60,7 +52,7 @@ func (r *registry) acquire(id string, o owner, fresh func() *session) *session {
 		return s
 	}
 	if s.line == nil {
-		s.line = new([]owner)
+		s.line = new([]*conn)
 	}
 	if *s.line = append(*s.line, o); len(*s.line) == 1 {
 		s.owner.evict()
@@ -69,7 +61,7 @@ func (r *registry) acquire(id string, o owner, fresh func() *session) *session {
 }
 
 // try makes o the owner of s if s is current and nobody owns it.
-func (r *registry) try(s *session, o owner) bool {
+func (r *registry) try(s *session, o *conn) bool {
 	sh := r.shard(s.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -123,7 +115,7 @@ func (r *registry) release(s *session, ended bool, fresh func(id string) *sessio
 
 // leave takes o out of the line. false: it is not there, for it was granted
 // the session.
-func (r *registry) leave(id string, o owner) bool {
+func (r *registry) leave(id string, o *conn) bool {
 	sh := r.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -144,10 +136,8 @@ func (r *registry) connected(id string) *conn {
 	sh := r.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s := sh.sessions[id]; s != nil {
-		if c, ok := s.owner.(*conn); ok {
-			return c
-		}
+	if s := sh.sessions[id]; s != nil && s.owner != nil && s.owner.io != nil {
+		return s.owner
 	}
 	return nil
 }
@@ -159,8 +149,8 @@ func (r *registry) each(f func(c *conn)) {
 		sh := &r.shards[i]
 		sh.mu.Lock()
 		for _, s := range sh.sessions {
-			if c, ok := s.owner.(*conn); ok {
-				f(c)
+			if s.owner != nil && s.owner.io != nil {
+				f(s.owner)
 			}
 		}
 		sh.mu.Unlock()

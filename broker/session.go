@@ -18,35 +18,57 @@ import (
 type session struct {
 	mu        sync.Mutex      // guards down to subs; never held with another session's
 	io        *transport.Conn // nil: not connected
-	local     *Subscription   // an in-process subscriber, else nil
-	alias     *aliases        // outbound topic aliases of this connection, nil: none
+	more      *more           // what few sessions have, else nil
 	out       sess.Out
 	maxPacket uint32 // the client's Maximum Packet Size, 0: no limit
 	ver       packet.Version
 	told      uint16 // bit set of the classes of drops that were logged on this connection
 	shared    uint16 // shared subscriptions it is in
-	more      bool   // the store has messages that did not fit into the window
+	stored    bool   // the store has messages that did not fit into the window
 	ended     atomic.Bool
-	ready     atomic.Bool  // the store has said Ready since more was looked at
+	ready     atomic.Bool  // the store has said Ready since stored was looked at
 	load      atomic.Int32 // messages in flight; -1: not connected, -2: ended
 
 	// Written by the owner under mu, read by the owner without.
 	subs []subscription
 
 	// The owner's.
-	id       string
-	store    store.Session // nil: the session ends with its connection
-	in       *sess.In      // nil until the first PUBLISH that needs it
-	will     *store.Will   // armed or waiting for its delay
-	expiry   uint32        // seconds after the end of a connection, 0xFFFFFFFF: never
-	willAt   int64         // when a waiting will is due, Unix nanoseconds; 0: none waits
-	expireAt int64         // when a session without connection ends; 0: it does not
-	timer    uint32        // generation of the expirer's entries
+	id     string
+	store  store.Session // nil: the session ends with its connection
+	in     *sess.In      // nil until the first PUBLISH that needs it
+	will   *store.Will   // armed or waiting for its delay
+	expiry uint32        // seconds after the end of a connection, 0xFFFFFFFF: never
+	due    *due          // what the expirer waits for, nil: nothing
+	timer  uint32        // generation of the expirer's entries
 
 	// The registry's, under its shard's lock.
-	owner owner
-	line  *[]owner
+	owner *conn
+	line  *[]*conn
 }
+
+// more is what few sessions have.
+type more struct {
+	local *Subscription // an in-process subscriber
+	alias *aliases      // outbound topic aliases of this connection
+}
+
+func (s *session) local() *Subscription {
+	if s.more == nil {
+		return nil
+	}
+	return s.more.local
+}
+
+func (s *session) alias() *aliases {
+	if s.more == nil {
+		return nil
+	}
+	return s.more.alias
+}
+
+// due is when a session without connection has its will published, and when it
+// ends: Unix nanoseconds, 0: never.
+type due struct{ will, end int64 }
 
 const neverExpires = 0xFFFFFFFF
 
@@ -87,7 +109,7 @@ func (s *session) setLoad() {
 	switch {
 	case s.ended.Load():
 		s.load.Store(route.Never)
-	case s.io == nil && s.local == nil:
+	case s.io == nil && s.local() == nil:
 		s.load.Store(route.Offline)
 	default:
 		s.load.Store(int32(s.out.Send.Live() + s.out.Send.Queued()))

@@ -59,7 +59,8 @@ func (c *conn) maySubscribe(t *turn, f *packet.Subscription) (packet.Reason, Dec
 		return packet.QuotaExceeded, Deny
 	}
 	if a := t.o.Authorizer; a != nil {
-		q := AccessRequest{Client: c.info(), Action: Subscribe, Topic: filter.Filter, QoS: f.Options.QoS()}
+		c.client = c.info()
+		q := AccessRequest{Client: c.client, Action: Subscribe, Topic: filter.Filter, QoS: f.Options.QoS()}
 		switch a.Access(&q, func() { c.signal(sigAccess) }) {
 		case Later:
 			return 0, Later
@@ -95,7 +96,8 @@ func (c *conn) subscribed(t *turn, p *packet.Subscribe, codes []packet.Reason) {
 			codes[i] = packet.UnspecifiedError // [MQTT3-3.9.3-2]: 0x80
 		}
 	}
-	a := packet.Suback{ID: p.ID, Codes: codes} // [MQTT-3.8.4-2], [MQTT-3.8.4-6], [MQTT-3.9.3-1]
+	a := &t.suback
+	*a = packet.Suback{ID: p.ID, Codes: codes} // [MQTT-3.8.4-2], [MQTT-3.8.4-6], [MQTT-3.9.3-1]
 	t.own = a.Append(t.own, c.ver)
 	t.n.packetsOut++
 	t.flush(c)
@@ -202,6 +204,7 @@ type retainedJob struct {
 	cursor *route.Cursor[*packet.Publish]
 	wait   []*packet.Publish // taken from the cursor, not delivered yet
 	over   bool              // the cursor is at its end
+	next   *retainedJob
 }
 
 const (
@@ -218,8 +221,12 @@ func (c *conn) startRetained(t *turn, j *retainedJob) {
 	} else {
 		j.cursor = c.b.store.Retained(j.filter)
 	}
-	c.jobs = append(c.jobs, j)
-	if len(c.jobs) == 1 {
+	last := &c.jobs
+	for *last != nil {
+		last = &(*last).next
+	}
+	*last = j
+	if c.jobs == j {
 		c.retained(t)
 	}
 }
@@ -228,8 +235,8 @@ func (c *conn) startRetained(t *turn, j *retainedJob) {
 // called again when the out-queue is empty, or the window has room, or, where
 // only the portion is over, in the next turn.
 func (c *conn) retained(t *turn) {
-	for len(c.jobs) > 0 {
-		j := c.jobs[0]
+	for c.jobs != nil {
+		j := c.jobs
 		fetched := false
 		if len(j.wait) == 0 && !j.over {
 			fetched = true
@@ -252,10 +259,7 @@ func (c *conn) retained(t *turn) {
 			c.io.Wake() // others come first
 			return
 		case j.over:
-			c.jobs[0] = nil
-			if c.jobs = c.jobs[1:]; len(c.jobs) == 0 {
-				c.jobs = nil
-			}
+			c.jobs = j.next
 		}
 	}
 }

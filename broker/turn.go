@@ -29,6 +29,9 @@ type turn struct {
 	next    [32]store.Delivery
 	id      [1]uint32
 	n       counts
+	setup   *setup // spare
+	connack packet.Connack
+	suback  packet.Suback
 }
 
 func (b *Broker) newTurn() *turn {
