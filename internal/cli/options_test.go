@@ -39,8 +39,8 @@ func TestReloadAccountsForEveryKey(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", k.Name, err)
 		}
-		if now, later := slices.Contains(keysOf(applied), k.Name), slices.Contains(keysOf(fixed), k.Name); now == later {
-			t.Errorf("%s: applied %v, needs restart %v", k.Name, applied, fixed)
+		if now, later := slices.Contains(keysOf(applied), k.Name), slices.Contains(keysOf(fixed), k.Name); now == later || later != k.Fixed {
+			t.Errorf("%s: applied %v, needs restart %v; its key says fixed: %v", k.Name, applied, fixed, k.Fixed)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -158,8 +159,16 @@ func (d *daemon) reload() {
 		return
 	}
 	d.level.Set(levels()[next.Log.Level])
-	live := append(keysOf(applied), "log.level")
-	later := append(keysOf(fixed), "data", "pprof", "log.format")
+	live, later := keysOf(applied), keysOf(fixed)
+	for _, k := range config.Keys() {
+		switch {
+		case slices.ContainsFunc(links(), func(l link) bool { return l.key == k.Name }):
+		case k.Fixed:
+			later = append(later, k.Name)
+		default:
+			live = append(live, k.Name)
+		}
+	}
 	d.log.Info("configuration reloaded",
 		"changed", both(live, config.Changed(d.current, next)),
 		"needs_restart", both(later, config.Changed(d.started, next)))
@@ -192,10 +201,8 @@ func withListenHint(err error) error {
 func both(a, b []string) []string {
 	names := []string{}
 	for _, n := range b {
-		for _, m := range a {
-			if n == m {
-				names = append(names, n)
-			}
+		if slices.Contains(a, n) {
+			names = append(names, n)
 		}
 	}
 	return names

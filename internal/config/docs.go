@@ -24,10 +24,14 @@ func Markdown() string {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, k.shown(), k.allowed(), k.Doc)
 	}
-	b.WriteString("\n## Names of flags and of the environment\n\n")
-	b.WriteString("| key | flag | environment |\n| --- | --- | --- |\n")
+	b.WriteString("\n## Flags, names in the environment, reload\n\n")
+	b.WriteString("| key | flag | environment | on SIGHUP |\n| --- | --- | --- | --- |\n")
 	for _, k := range Keys() {
-		fmt.Fprintf(&b, "| `%s` | `--%s` | `%s` |\n", k.Name, k.Flag, k.Env)
+		reload := "changes"
+		if k.Fixed {
+			reload = "needs a restart"
+		}
+		fmt.Fprintf(&b, "| `%s` | `--%s` | `%s` | %s |\n", k.Name, k.Flag, k.Env, reload)
 	}
 	b.WriteString("\n## A file with every default\n\n```yaml\n" + Example() + "```\n")
 	return b.String()
@@ -40,7 +44,7 @@ const docsHead = `<!-- Written by internal/config from its table of keys: change
 
 Each setting can be given in a YAML file (` + "`--config myelin.yaml`" + ` or ` + "`MYELIN_CONFIG`" + `), in the environment and as a flag. A flag beats the environment, the environment beats the file,
 the file beats the default. A name with an empty value in the environment counts as not there. Everything that is wrong is reported in one run, with its file and line, and ends the program before it listens anywhere;
-` + "`myelin config check --config myelin.yaml`" + ` does only that. On SIGHUP the file is read again: what can change is changed at once, and a log line names what needs a restart.
+` + "`myelin config check --config myelin.yaml`" + ` does only that. On SIGHUP the file is read again: a log line names what has changed, for all or for connections from now on, and what needs a restart.
 A file with a fault changes nothing.
 
 Sizes are bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB. Durations are numbers with ms, s, m or h (` + "`1m30s`" + `).

@@ -14,6 +14,7 @@ type Key struct {
 	Doc    string   // one or two sentences, what it does and what zero means
 	Values []string // the words it may be; nil: any value of its kind
 	Kind   Kind
+	Fixed  bool // a change needs a restart; else a reload takes it
 
 	min, max int64                              // bounds, in units, bytes or nanoseconds
 	whole    int64                              // the value is a multiple of this
@@ -43,7 +44,21 @@ func (k Kind) String() string {
 // Keys returns the table of all settings, in the order of the file and of the
 // documentation.
 func Keys() []Key {
-	return slices.Concat(topKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
+	keys := slices.Concat(topKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
+	for i := range keys {
+		keys[i].Fixed = slices.Contains(fixed(), keys[i].Name)
+	}
+	return keys
+}
+
+// fixed are the keys that a reload cannot change. What is said here is checked
+// against the broker by package cli.
+func fixed() []string {
+	return []string{
+		"listeners", "io", "loops", "data", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
+		"queue.max_messages", "queue.max_bytes", "queue.policy", "queue.qos0",
+		"retain.enabled", "retain.max_messages", "retain.max_bytes", "sys.interval",
+	}
 }
 
 func topKeys() []Key {
