@@ -17,7 +17,7 @@ func connectCases() []testCase {
 		{"connect-payload-order", all, connectPayloadOrder},
 		{"connect-user-password-fields", all, connectUserPasswordFields},
 		{"password-without-user", all, passwordWithoutUser},
-		{"will-flags-without-will", all, willFlagsWithoutWill},
+		{"will-flags-without-will", since, willFlagsWithoutWill},
 		{"will-fields-missing", all, willFieldsMissing},
 		{"will-qos-3", all, willQoS3},
 		{"client-id-missing", all, clientIDMissing},

@@ -118,7 +118,7 @@ func disconnectEnds(e *env) {
 }
 
 func disconnectCodeUnknown(e *env) {
-	for _, code := range []byte{1, 3, 5, 0x10, 0x7F, 0x8C, 0xA3, 0xFF} {
+	for _, code := range []byte{1, 3, 5, 0x10, 0x7F, 0xA3, 0xFF} {
 		c := e.client()
 		c.send(frame(tDISCONNECT<<4, raw(code)))
 		c.closed(0x81, 0x82)

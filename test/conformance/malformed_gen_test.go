@@ -186,11 +186,13 @@ func (g *generator) connectFlags() {
 	g.first("reserved-flag", with(1), 0x81)
 	g.first("reserved-flag-full", patched(1, 0), 0x81)
 	g.first("will-qos-3", patched(0x18, 0), 0x81)
-	g.first("will-qos-1-without-will", with(0x08), 0x81, 0x82)
-	g.first("will-qos-2-without-will", with(0x10), 0x81, 0x82)
-	g.first("will-qos-3-without-will", with(0x18), 0x81, 0x82)
-	g.first("will-retain-without-will", with(0x20), 0x81, 0x82)
-	g.first("will-qos-and-retain-without-will", with(0x28), 0x81, 0x82)
+	if g.v > v31 { // 3.1 does not look at them without the will flag
+		g.first("will-qos-1-without-will", with(0x08), 0x81, 0x82)
+		g.first("will-qos-2-without-will", with(0x10), 0x81, 0x82)
+		g.first("will-qos-3-without-will", with(0x18), 0x81, 0x82)
+		g.first("will-retain-without-will", with(0x20), 0x81, 0x82)
+		g.first("will-qos-and-retain-without-will", with(0x28), 0x81, 0x82)
+	}
 	g.first("will-without-fields", with(0x04), 0x81)
 	g.first("will-fields-without-flag", patched(0, 0x1C), 0x81)
 	g.first("user-without-flag", patched(0, 0xC0), 0x81)
@@ -376,7 +378,7 @@ func (g *generator) plain() {
 	g.cuts(tDISCONNECT, "long", b, []int{0, 1}, 0x81)
 	g.later(tDISCONNECT, "trailing-byte", frame(b[0], b[2:], raw(0)), 0x81)
 	g.later(tDISCONNECT, "session-expiry-from-zero", disconnectCode(0, pU32(pSessionExpiry, 10)), 0x82)
-	for _, code := range []byte{1, 2, 3, 5, 0x10, 0x18, 0x7F, 0x84, 0x85, 0x86, 0x8A, 0x8C, 0x91, 0x92, 0xA3, 0xFF} {
+	for _, code := range []byte{1, 2, 3, 5, 0x10, 0x18, 0x7F, 0x84, 0x85, 0x86, 0x8A, 0x91, 0x92, 0xA3, 0xFF} {
 		g.later(tDISCONNECT, fmt.Sprintf("code-%02x", code), frame(b[0], raw(code)), 0x81, 0x82)
 	}
 	auth := frame(tAUTH<<4, raw(0x18), properties(pStr(pAuthMethod, "m"), pStr(pAuthData, "d"), pStr(pReasonString, text), pUserPair("k", "v")))

@@ -147,7 +147,7 @@ func (g *generator) propertyValues() {
 			g.both(p.typ, p.name+name, p.build(b), codes...)
 		}
 	}
-	const inConnect, inWill, inPublish, inSubscribe, inDisconnect = 0, 1, 2, 3, 5
+	const inConnect, inWill, inPublish, inSubscribe = 0, 1, 2, 3
 	at(inConnect, "receive-maximum-0", pU16(pReceiveMax, 0), 0x82)
 	at(inConnect, "maximum-packet-size-0", pU32(pMaximumPacket, 0), 0x82)
 	at(inConnect, "auth-data-without-method", pStr(pAuthData, "d"), 0x82)
@@ -168,7 +168,6 @@ func (g *generator) propertyValues() {
 	at(inSubscribe, "subscription-id-0", pVar(pSubscriptionID, 0), 0x82)
 	at(inSubscribe, "subscription-id-five-bytes", raw(pSubscriptionID, 0x80, 0x80, 0x80, 0x80, 1), 0x81)
 	at(inSubscribe, "subscription-id-not-minimal", raw(pSubscriptionID, 0x81, 0), 0x81)
-	at(inDisconnect, "server-reference", pStr(pServerReference, "other:1883"), 0x81, 0x82)
 	for _, id := range []byte{pMessageExpiry, pCorrelation} { // what belongs in PUBLISH must not hide in the wrong form
 		at(inPublish, fmt.Sprintf("property-%02x-then-rubbish", id), cat(sample(id), raw(0xFF)), 0x81)
 	}

@@ -90,12 +90,12 @@ func unsubscribeInFlight(e *env) {
 	sub.send(ack(tPUBREC, two.id))
 	sub.ackFor(tPUBREL, two.id)
 	sub = sub.again()
+	sub.ackFor(tPUBREL, two.id)
+	sub.send(ack(tPUBCOMP, two.id))
 	if p := sub.message(); p.id != one.id || !p.dup() {
 		e.Errorf("got %s, want %s again", p, one)
 	}
 	sub.send(ack(tPUBACK, one.id))
-	sub.ackFor(tPUBREL, two.id)
-	sub.send(ack(tPUBCOMP, two.id))
 	sub.nothing(pub, 2)
 }
 
