@@ -114,9 +114,11 @@ func (k *kids[T]) size() (n int, one *node[T]) {
 
 // frame is a place in an iteration over a tree: the next child of k to visit.
 type frame[T comparable] struct {
-	k    *kids[T]
-	s    *slots[T]
-	next int
+	k     *kids[T]
+	s     *slots[T]
+	cells []cell[T] // what is left of a row of s
+	row   int       // the next row
+	wild  int       // how many of + and # have been visited
 }
 
 // each yields the subscriptions of all nodes below k. It keeps one frame for each node between the root and where it is, not for each child.
@@ -143,16 +145,22 @@ func (k *kids[T]) each(yield func(topic.Filter, Sub[T]) bool) bool {
 
 // child returns the next child, which may be nil. false: there are no more.
 func (f *frame[T]) child() (n *node[T], ok bool) {
-	f.next++
-	switch {
-	case f.next == 1:
-		return f.k.plus.Load(), true
-	case f.next == 2:
+	if f.wild < 2 {
+		f.wild++
+		if f.wild == 1 {
+			return f.k.plus.Load(), true
+		}
 		return f.k.hash.Load(), true
-	case f.s == nil || f.next-3 >= len(f.s.cells):
-		return nil, false
 	}
-	n = f.s.cells[f.next-3].n.Load()
+	for len(f.cells) == 0 {
+		if f.row >= f.s.width() {
+			return nil, false
+		}
+		f.cells = f.s.row(f.row)
+		f.row++
+	}
+	n = f.cells[0].n.Load()
+	f.cells = f.cells[1:]
 	if n != nil && n.grave {
 		n = nil
 	}

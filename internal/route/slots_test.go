@@ -1,0 +1,86 @@
+package route
+
+import (
+	"fmt"
+	"testing"
+	"unsafe"
+)
+
+// TestSlots drives a table up through its parts and down again, with hashes that collide, and compares it with a map.
+func TestSlots(t *testing.T) {
+	var s *slots[*sess]
+	hash := func(i int) uint32 { return uint32(i/2) * 0x9e3779b1 } // two nodes for each hash
+	key := func(i int) string { return fmt.Sprint(i) }
+	there := map[int]bool{}
+	check := func(n int) {
+		t.Helper()
+		for i := range n {
+			c := s.whole(hash(i), key(i))
+			if got := c != nil; got != there[i] {
+				t.Fatalf("with %d nodes: %d is there: %v", len(there), i, got)
+			}
+			if l := s.level(hash(i), key(i)); l != c {
+				t.Fatalf("with %d nodes: %d is found elsewhere by its level", len(there), i)
+			}
+		}
+		found := 0
+		for h, n := range s.all() {
+			found++
+			var i int
+			fmt.Sscan(n.key, &i)
+			if h != hash(i) || !there[i] {
+				t.Fatalf("%q should not be there", n.key)
+			}
+		}
+		if found != len(there) || s != nil && int(s.live) != found {
+			t.Fatalf("found %d nodes, want %d", found, len(there))
+		}
+	}
+	remove := func(i int) {
+		s = s.remove(s.whole(hash(i), key(i)))
+		delete(there, i)
+	}
+	const n = 3 * manyNodes
+	for i := range n {
+		s = s.add(hash(i), &node[*sess]{key: key(i)})
+		there[i] = true
+		if i%5 == 4 { // graves among the living
+			remove(i - 2)
+		}
+		if i%1000 == 0 {
+			check(i + 5)
+		}
+	}
+	if s.parts == nil {
+		t.Error("a large table has no parts")
+	}
+	for i := range n {
+		if there[i] {
+			remove(i)
+		}
+		if i%1000 == 0 {
+			check(n)
+		}
+	}
+	if s != nil {
+		t.Errorf("an empty table has %d nodes", s.live)
+	}
+	if n := unsafe.Sizeof(slots[*sess]{}); n > 48 {
+		t.Errorf("slots has %d bytes", n)
+	}
+}
+
+// TestSlotsShrink: a table that was large does not stay large.
+func TestSlotsShrink(t *testing.T) {
+	var s *slots[*sess]
+	const n = 20_000
+	for i := range n {
+		s = s.add(uint32(i)*0x9e3779b1, &node[*sess]{key: fmt.Sprint(i)})
+	}
+	for i := range n - 3 {
+		s = s.remove(s.whole(uint32(i)*0x9e3779b1, fmt.Sprint(i)))
+	}
+	if s.parts != nil || len(s.cells) > 32 {
+		t.Errorf("parts %v, %d cells for 3 nodes", s.parts != nil, len(s.cells))
+	}
+}
