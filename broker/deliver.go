@@ -13,17 +13,17 @@ type form struct {
 	retain bool
 	dup    bool
 	id     uint16
-	sub    uint32    // the one subscription identifier, 0: none
-	more   *[]uint32 // where there are several
-	shared bool      // payload bytes may be queued by reference
+	sub    uint32          // the one subscription identifier, 0: none
+	more   *[]uint32       // where there are several
+	kept   *packet.Publish // the message where it is kept: its payload may be queued by reference
 }
 
 // deliver hands a message to one session that the store does not serve. t.enc
 // was Reset with p. false: the session is not there.
 func (t *turn) deliver(sub *route.Sub[*session], more []uint32, p, kept *packet.Publish, flags uint8) bool {
 	s := sub.To
-	f := form{qos: min(p.QoS(), packet.QoS(sub.QoS)), sub: sub.ID, shared: kept != nil} // [MQTT-3.8.4-8]
-	f.retain = p.Retain() && sub.Opts&route.RetainAsPublished != 0                      // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+	f := form{qos: min(p.QoS(), packet.QoS(sub.QoS)), sub: sub.ID, kept: kept} // [MQTT-3.8.4-8]
+	f.retain = p.Retain() && sub.Opts&route.RetainAsPublished != 0             // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
 	if len(more) > 1 {
 		f.more = several(more)
 	}
@@ -98,8 +98,8 @@ func (t *turn) send(s *session, p *packet.Publish, f *form) bool {
 	} else if !t.ownHead(s, p, f) {
 		return false
 	}
-	if f.shared && len(payload) >= byRef {
-		s.io.AppendRef(t.tt, t.head, payload)
+	if f.kept != nil && len(payload) >= byRef {
+		s.io.AppendRef(t.tt, t.head, f.kept.Payload())
 	} else {
 		s.io.Append2(t.tt, t.head, payload)
 	}
@@ -220,7 +220,7 @@ func (t *turn) sendSlot(s *session, x *qos.Slot, id uint16, left uint32) bool {
 	t.enc.Reset(x.Msg, left)
 	t.expiry = left
 	return t.send(s, x.Msg, &form{qos: x.QoS, retain: x.Flags&qos.Retain != 0, dup: x.Flags&qos.Resend != 0, // [MQTT-3.3.1-1]
-		id: id, sub: x.Sub, more: x.More, shared: true})
+		id: id, sub: x.Sub, more: x.More, kept: x.Msg})
 }
 
 // pumpStore takes from the store what the window has room for. The caller

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/myelin-mqtt/myelin/internal/route"
@@ -16,6 +18,9 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 		return c.bad(t, b, err)
 	}
 	for _, f := range p.Filters {
+		if f.Filter == "" { // [MQTT-4.7.3-1]
+			return c.fail(t, packet.MalformedPacket, "topic filter is empty")
+		}
 		if f.Options.NoLocal() && strings.HasPrefix(f.Filter, "$share/") { // [MQTT-3.8.3-4]
 			return c.fail(t, packet.ProtocolError, "no local on a shared subscription")
 		}
@@ -29,6 +34,9 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 			return errAgain
 		}
 		if codes[i] = code; code.Failed() {
+			if c.ver == packet.V31 { // its SUBACK has no word for it
+				return c.fail(t, code, "subscription to "+strconv.Quote(f.Filter))
+			}
 			c.b.log.Warn("subscription refused", "client", c.s.id, "address", c.io.RemoteAddr(), "filter", f.Filter, "code", codeText(code))
 			continue
 		}
@@ -148,6 +156,9 @@ func (c *conn) onUnsubscribe(t *turn, b []byte, hdr int) error {
 	var p packet.Unsubscribe
 	if err := p.Parse(b, hdr, c.ver); err != nil {
 		return c.bad(t, b, err)
+	}
+	if slices.Contains(p.Filters, "") { // [MQTT-4.7.3-1]
+		return c.fail(t, packet.MalformedPacket, "topic filter is empty")
 	}
 	if c.s.store == nil {
 		c.unsubscribed(t, &p)
