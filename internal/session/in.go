@@ -87,11 +87,15 @@ func (s *In) Resolve(p *packet.Publish) packet.Reason {
 }
 
 // Resume begins a new connection: aliases are gone [MQTT-3.3.2-7], and the
-// acknowledgements that waited for the old one too.
+// acknowledgements that waited for the old one too; a late Commit of one of
+// them does nothing, for no token is given twice.
 func (s *In) Resume(receiveMax, aliasMax uint16) {
 	s.Recv.Resume()
 	s.Recv.Max, s.AliasMax = receiveMax, aliasMax
-	s.aliases, s.acks = nil, nil
+	s.aliases = nil
+	if a := s.acks; a != nil {
+		*a = acks{first: a.first + uint64(len(a.waiting()))}
+	}
 }
 
 // Ack is an acknowledgement of a PUBLISH.
@@ -164,7 +168,9 @@ func (s *In) Next() (a Ack, ok bool) {
 	a = q[0].Ack
 	switch k := s.acks; {
 	case len(q) == 1:
-		k.q, k.head = k.q[:0], 0
+		if k.q, k.head = k.q[:0], 0; cap(k.q) > 256 {
+			k.q = nil
+		}
 	case k.head >= 64 && 2*k.head > len(k.q):
 		k.q, k.head = k.q[:copy(k.q, q[1:])], 0
 	}
