@@ -8,7 +8,7 @@
 // builds the program, starts it once on free loopback ports, and runs every case in parallel. MYELIN_BIN names a program built already;
 // MYELIN_URL=host:port runs the cases against any other broker (MYELIN_WS_URL=host:port/path for its WebSocket listener).
 // The flag -table FILE writes the statements and what came of them as Markdown; -rewrite writes testdata/malformed.tsv anew;
-// -ws runs the cases and the rows of that table over WebSocket.
+// -ws runs the cases and the rows of that table over WebSocket; -serve "--io goroutine" starts the program with more arguments.
 //
 // Start reading at main_test.go (the program under test) and case_test.go (what a case is). wire_test.go builds packets, valid or not;
 // decode_test.go reads, strictly, what the server sends; client_test.go is the connection with its expectations; ws_test.go carries it in

@@ -22,6 +22,7 @@ var (
 	tableFile = flag.String("table", "", "write the statements and their results to this file as Markdown")
 	rewrite   = flag.Bool("rewrite", false, "write testdata/malformed.tsv anew")
 	overWS    = flag.Bool("ws", false, "run the cases over WebSocket")
+	serveArgs = flag.String("serve", "", "more arguments for the program under test, such as \"--io goroutine\"")
 )
 
 // target is the server under test; TestMain sets it once, before the first test.
@@ -115,6 +116,7 @@ func start(dir string, args ...string) (*process, error) {
 	}
 	defer log.Close()
 	args = append([]string{"serve", "--listen", "tcp://" + tcp, "--listen", "ws://" + p.ws}, args...)
+	args = append(args, strings.Fields(*serveArgs)...)
 	p.cmd = exec.Command(target.bin, args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "MYELIN_") }) // they are settings
