@@ -20,61 +20,59 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestMemory holds the memory for each subscription and each retained name, the text of filters and names included.
-func TestMemory(t *testing.T) {
-	n := 1_000_000
-	if testing.Short() || raceEnabled {
-		n = 100_000
+// fillings are what the memory is measured of. most is the limit in bytes for each, the text of filters and names included.
+var fillings = []struct {
+	what string
+	most int64
+	fill func(n int) any
+}{
+	{"wildcard", 300, subscribed(func(i int) string { return fmt.Sprintf("a/%d/b/%d/+", i%1000, i/1000) })},
+	{"pairs", 300, subscribed(func(i int) string { return fmt.Sprintf("dev/%d/%s/#", i/2, []string{"cmd", "cfg"}[i%2]) })},
+	{"exact", 300, subscribed(func(i int) string { return fmt.Sprintf("a/%d/b/%d", i%1000, i/1000) })},
+	{"one-filter", 40, subscribed(func(int) string { return "#" })},
+	{"retained", 300, func(n int) any {
+		var r Retained[*sess]
+		for i := range n {
+			r.Set(fmt.Sprintf("a/%d/b/%d", i%1000, i/1000), nil)
+		}
+		return &r
+	}},
+}
+
+// subscribed returns a function that makes a table of n subscriptions.
+func subscribed(filter func(i int) string) func(n int) any {
+	return func(n int) any {
+		table, to := NewTable[*sess](), &sess{}
+		for i := range n {
+			table.Subscribe(topic.Filter{Filter: filter(i)}, Sub[*sess]{To: to}, true)
+		}
+		return table
 	}
-	for _, c := range []struct {
-		what string
-		most int64
-		fill func(n int) any
-	}{
-		{"wildcard", 185, func(n int) any {
-			table, to := NewTable[*sess](), &sess{}
-			for i := range n {
-				table.Subscribe(topic.Filter{Filter: fmt.Sprintf("a/%d/b/%d/+", i%1000, i/1000)}, Sub[*sess]{To: to}, true)
-			}
-			return table
-		}},
-		{"wildcard pairs", 260, func(n int) any {
-			table, to := NewTable[*sess](), &sess{}
-			for i := range n {
-				table.Subscribe(topic.Filter{Filter: fmt.Sprintf("dev/%d/%s/#", i/2, []string{"cmd", "cfg"}[i%2])}, Sub[*sess]{To: to}, true)
-			}
-			return table
-		}},
-		{"exact", 185, func(n int) any {
-			table, to := NewTable[*sess](), &sess{}
-			for i := range n {
-				table.Subscribe(topic.Filter{Filter: fmt.Sprintf("a/%d/b/%d", i%1000, i/1000)}, Sub[*sess]{To: to}, true)
-			}
-			return table
-		}},
-		{"one filter", 40, func(n int) any {
-			table, to := NewTable[*sess](), &sess{}
-			for range n {
-				table.Subscribe(topic.Filter{Filter: "#"}, Sub[*sess]{To: to}, true)
-			}
-			return table
-		}},
-		{"retained", 185, func(n int) any {
-			var r Retained[*sess]
-			for i := range n {
-				r.Set(fmt.Sprintf("a/%d/b/%d", i%1000, i/1000), nil)
-			}
-			return &r
-		}},
-	} {
+}
+
+func TestMemory(t *testing.T) {
+	const n = 100_000
+	for _, f := range fillings {
 		before := heap()
-		x := c.fill(n)
-		each := (heap() - before) / int64(n)
-		t.Logf("%s: %d bytes each at %d", c.what, each, n)
-		if each > c.most {
-			t.Errorf("%s: %d bytes each at %d, want at most %d", c.what, each, n, c.most)
+		x := f.fill(n)
+		if each := (heap() - before) / n; each > f.most {
+			t.Errorf("%s: %d bytes each, want at most %d", f.what, each, f.most)
 		}
 		runtime.KeepAlive(x)
+	}
+}
+
+func BenchmarkMemory(b *testing.B) {
+	const n = 1_000_000
+	for _, f := range fillings {
+		b.Run(f.what, func(b *testing.B) {
+			for b.Loop() {
+				before := heap()
+				x := f.fill(n)
+				b.ReportMetric(float64(heap()-before)/n, "B/each")
+				runtime.KeepAlive(x)
+			}
+		})
 	}
 }
 

@@ -379,3 +379,80 @@ func TestConcurrent(t *testing.T) {
 		t.Errorf("stats %+v", st)
 	}
 }
+
+// TestForgetConcurrent: while sessions come to a long list and end, nobody misses those who stay, and nobody finds one after the lists are empty.
+func TestForgetConcurrent(t *testing.T) {
+	table := NewTable[*ender]()
+	gone := func(e *ender) bool { return e.gone.Load() }
+	plain, shared := topic.Filter{Filter: "x/#"}, topic.Filter{Share: "g", Filter: "x/#"}
+	stay := make([]*ender, 100)
+	for i := range stay {
+		stay[i] = new(ender)
+		table.Subscribe(plain, Sub[*ender]{To: stay[i]}, true)
+	}
+	var stop atomic.Bool
+	var readers, writers sync.WaitGroup
+	readers.Go(func() {
+		cache := NewCache(table, 4)
+		for i := uint64(0); !stop.Load(); i++ {
+			living := map[*ender]bool{}
+			e := cache.Find([]byte("x/y"))
+			for _, s := range e.Subs {
+				living[s.To] = true
+			}
+			for _, s := range stay {
+				if !living[s] {
+					t.Error("missed one who stays")
+					return
+				}
+			}
+			for _, g := range e.Groups {
+				g.Pick(Strategy(i%4), i, func(e *ender) int {
+					if e.gone.Load() {
+						return Never
+					}
+					return 0
+				})
+			}
+		}
+	})
+	for range 2 {
+		writers.Go(func() {
+			for range 20 {
+				var batch []*ender
+				for range 60 {
+					e := new(ender)
+					batch = append(batch, e)
+					table.Subscribe(plain, Sub[*ender]{To: e}, true)
+					table.Subscribe(shared, Sub[*ender]{To: e}, true)
+				}
+				for _, e := range batch {
+					e.gone.Store(true)
+					table.Forget(plain, e, gone)
+					table.Forget(shared, e, gone)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	stop.Store(true)
+	readers.Wait()
+	for _, e := range stay {
+		if !table.Unsubscribe(plain, e) {
+			t.Error("one who stays is not there")
+		}
+	}
+	left := 0
+	for _, s := range table.All() {
+		if !s.To.gone.Load() {
+			t.Error("a living one is left")
+		}
+		left++
+	}
+	if left > 0 {
+		t.Errorf("%d ended sessions are left", left)
+	}
+}
+
+// ender is a session whose end others may see at any time.
+type ender struct{ gone atomic.Bool }
