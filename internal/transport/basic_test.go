@@ -346,7 +346,7 @@ func TestNotifyDrained(t *testing.T) {
 		if n := await(t, woken, "Woken"); n != 0 {
 			t.Errorf("%d queued", n)
 		}
-		b := frame(3, 20<<20)
+		b := frame(3, 8<<20)
 		turn := s.Borrow()
 		c.Append(turn, b)
 		s.Return(turn)
@@ -496,7 +496,7 @@ func TestTimeouts(t *testing.T) {
 		refused, gone := make(chan error, 4), make(chan error, 4)
 		h := &echo{keep: -1, gone: func(_ *Conn, err error) { gone <- err }, refused: func(why error) { refused <- why }}
 		h.timeout = func(t *Turn, c *Conn) error { c.Append(t, []byte("late")); return nil }
-		s, ln := serve(t, h, scheme, Options{Driver: driver, ConnectTimeout: 300 * time.Millisecond})
+		s, ln := serve(t, h, scheme, Options{Driver: driver, ConnectTimeout: 100 * time.Millisecond, Linger: 200 * time.Millisecond})
 
 		silent, err := net.Dial(ln.Addr().Network(), ln.Addr().String())
 		if err != nil {
