@@ -19,12 +19,13 @@ type setup struct {
 	expiry   uint32 // granted
 	alive    uint16 // granted keep alive
 
-	answer atomic.Pointer[AuthAnswer] // of the authenticator, left by any goroutine
-	data   []byte                     // for the CONNACK of an enhanced authentication
-	grant  atomic.Pointer[session]    // the session that was waited for
-	claim  atomic.Pointer[claim]      // the store's answer
-	inLine bool
-	asked  bool // somebody else has seen it
+	answer  atomic.Pointer[AuthAnswer] // of the authenticator, left by any goroutine
+	data    []byte                     // for the CONNACK of an enhanced authentication
+	grant   atomic.Pointer[session]    // the session that was waited for
+	claim   atomic.Pointer[claim]      // the store's answer
+	inLine  bool
+	claimed bool // the store was asked
+	asked   bool // somebody else has seen it
 }
 
 // enhanced is the state of an enhanced authentication.
@@ -52,7 +53,7 @@ func (t *turn) giveSetup(u *setup) {
 		return // an authenticator or the store may still hold it
 	}
 	u.Connect = packet.Connect{}
-	u.id, u.assigned, u.expiry, u.alive, u.data, u.inLine = "", false, 0, 0, nil, false
+	u.id, u.assigned, u.expiry, u.alive, u.data, u.inLine, u.claimed = "", false, 0, 0, nil, false, false
 	u.answer.Store(nil)
 	u.grant.Store(nil)
 	u.claim.Store(nil)
@@ -251,7 +252,7 @@ func (c *conn) acquired(t *turn) error {
 	}
 	c.b.expirer.cancel(s)
 	s.will, s.due = r.Will, nil // [MQTT-3.1.3-9]
-	c.state = stClaim
+	c.state, u.claimed = stClaim, true
 	c.b.store.Claim(r, &sink{c, s})
 	return nil
 }
@@ -459,13 +460,19 @@ func (c *conn) abandon(*turn) {
 	if u.inLine && c.b.registry.leave(u.id, c) {
 		return
 	}
-	if s := u.grant.Load(); s != nil {
+	s := u.grant.Load()
+	if s == nil {
+		return
+	}
+	if u.claimed { // its timers were stopped, and its will is this connection's
 		s.will = nil
-		c.b.registry.release(s, s.store == nil, newSession)
 		if s.store != nil {
 			c.b.rest(s, c.b.clock())
 		}
+	} else {
+		c.b.arm(s)
 	}
+	c.b.registry.release(s, s.store == nil, newSession)
 }
 
 // onDisconnect takes the client's DISCONNECT.
