@@ -143,4 +143,5 @@ type Timing struct {
 	Measure time.Duration // counted
 	Stall   time.Duration // without any progress, a run has failed
 	Settle  time.Duration // between the last subscription and the reading of the memory
+	Limit   time.Duration // of one run with everything in it; the broker is killed then
 }

@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -164,11 +165,33 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	b := Broker{Name: "deaf", Command: func(netip.AddrPort, string) ([]string, error) { return []string{"sleep", "60"}, nil }}
 	time.AfterFunc(50*time.Millisecond, cancel)
 	from := time.Now()
-	if rs := Run(ctx, Plan{Loads: Loads(), Brokers: []Broker{b}, Rounds: 1, Core: -1}); len(rs) != 0 {
+	if rs := Run(ctx, Plan{Loads: Loads(), Brokers: []Broker{b}, Rounds: 1, Core: -1, Timing: Timing{Limit: time.Minute}}); len(rs) != 0 {
 		t.Errorf("got %v", rs)
 	}
 	if d := time.Since(from); d > 5*time.Second {
 		t.Errorf("it took %v to end", d)
+	}
+}
+
+func TestRunHasALimit(t *testing.T) {
+	// It listens but never answers.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	mute := l.Addr().(*net.TCPAddr).AddrPort()
+	p := &process{addr: mute}
+	from := time.Now()
+	_, err = flowing(small(Pairs, 0), p, Timing{Stall: 100 * time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "no answer") || time.Since(from) > 5*time.Second {
+		t.Errorf("got %v after %v", err, time.Since(from))
+	}
+
+	deaf := Broker{Name: "deaf", Command: func(netip.AddrPort, string) ([]string, error) { return []string{"sleep", "60"}, nil }}
+	rs := Run(context.Background(), Plan{Loads: Loads()[:1], Brokers: []Broker{deaf}, Rounds: 1, Core: -1, Timing: Timing{Limit: 100 * time.Millisecond}})
+	if len(rs) != 1 || rs[0].Error == "" {
+		t.Errorf("got %+v, want one failed run", rs)
 	}
 }
 

@@ -81,14 +81,20 @@ func Run(ctx context.Context, p Plan) []Result {
 
 // once runs one load on a new process of one broker.
 func once(ctx context.Context, l Load, b Broker, plan Plan) (r Result, err error) {
+	ctx, cancel := context.WithTimeout(ctx, plan.Timing.Limit)
+	defer cancel()
 	p, err := launch(ctx, b, plan.Core)
 	if err != nil {
 		return r, err
 	}
+	// The generator sees its connections end then, wherever it is.
 	stopped := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
 	defer func() {
 		if err == nil {
 			err = p.alive()
+		}
+		if ctx.Err() != nil {
+			err = fmt.Errorf("stopped after %v: %w", plan.Timing.Limit, err)
 		}
 		if err != nil {
 			err = fmt.Errorf("%w%s", err, p.said())

@@ -113,9 +113,16 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return err
 	}
 	failed := false
+	measure := time.Duration(o.seconds * float64(time.Second))
 	rs := bench.Run(ctx, bench.Plan{
 		Loads: loads, Brokers: brokers, Rounds: o.rounds, Core: core,
-		Timing: bench.Timing{Warm: 500 * time.Millisecond, Measure: time.Duration(o.seconds * float64(time.Second)), Stall: 10 * time.Second, Settle: 2 * time.Second},
+		Timing: bench.Timing{
+			Warm:    500 * time.Millisecond,
+			Measure: measure,
+			Stall:   10 * time.Second,
+			Settle:  2 * time.Second,
+			Limit:   2*time.Minute + measure,
+		},
 		Report: func(r bench.Result) {
 			fmt.Fprintln(errs, bench.Line(r))
 			failed = failed || r.Error != "" && r.Broker == brokers[0].Name
