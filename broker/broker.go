@@ -60,6 +60,9 @@ func New(o Options) (*Broker, error) {
 	b.store = mem.Open(mem.Options{
 		Limits: o.limits(), MaxRetained: o.Retain.MaxMessages, MaxRetainedBytes: o.Retain.MaxBytes, NoRetain: o.Retain.Disabled, OnDrop: b.storeDropped,
 	})
+	if o.wrapStore != nil {
+		b.store = o.wrapStore(b.store)
+	}
 	var err error
 	b.net, err = transport.New(&handler{b}, transport.Options{
 		Driver: driver(o.IO), Loops: o.Loops, ConnectTimeout: o.ConnectTimeout, MaxConns: o.MaxConnections, Logger: o.Logger,

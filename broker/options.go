@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/myelin-mqtt/myelin/internal/route"
+	"github.com/myelin-mqtt/myelin/internal/store"
 	sess "github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/packet"
 )
@@ -119,6 +120,8 @@ type Options struct {
 	// Logger takes one line for each refused connection, refused packet and
 	// class of dropped messages; nil: slog.Default().
 	Logger *slog.Logger
+	// wrapStore lets tests put something between the broker and its store.
+	wrapStore func(store.Engine) store.Engine
 	// Version is what $SYS/broker/version tells; "": "myelin".
 	Version string
 }

@@ -109,13 +109,16 @@ func (c *conn) sendAck(t *turn, typ packet.Type, id uint16, code packet.Reason) 
 }
 
 // committed is the store's word on a message that had to wait.
-func (c *conn) committed(_ *turn, tok uint64, err error) {
+func (c *conn) committed(t *turn, tok uint64, err error) {
 	code := packet.Success
 	switch {
 	case errors.Is(err, store.ErrQuota):
 		code = packet.QuotaExceeded
 	case err != nil:
 		code = packet.UnspecifiedError
+	}
+	if err != nil {
+		t.b.stats.drops[DropRefused].Add(1)
 	}
 	c.s.in.Commit(tok, code)
 }

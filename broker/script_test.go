@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/store/storetest"
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
@@ -28,17 +30,30 @@ func TestScripts(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			each(t, func(t *testing.T, io string) { runScript(t, file, io) })
+			each(t, func(t *testing.T, io string) { runScript(t, file, io, 0) })
+			for seed := range uint64(5) {
+				t.Run(fmt.Sprint("late", seed), func(t *testing.T) { runScript(t, file, "goroutine", seed+1) })
+			}
 		})
 	}
 }
 
-func runScript(t *testing.T, file, io string) {
+// runScript runs one script. Where seed is not 0, the store answers everything
+// late and in random order, and what a client receives after a command may
+// come in another order.
+func runScript(t *testing.T, file, io string, seed uint64) {
 	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &script{t: t, peers: map[string]*peer{}, o: Options{IO: io, SysInterval: -1, TopicAliasOutbound: -1}}
+	if seed != 0 {
+		s.o.wrapStore = func(e store.Engine) store.Engine {
+			s.late = storetest.Async(e, seed)
+			s.late.Pause()
+			return s.late
+		}
+	}
 	var got bytes.Buffer
 	for n, line := range strings.Split(strings.TrimSuffix(string(want), "\n"), "\n") {
 		if strings.HasPrefix(line, "  ") {
@@ -54,6 +69,12 @@ func runScript(t *testing.T, file, io string) {
 			fmt.Fprintln(&got, "  "+l)
 		}
 	}
+	if seed != 0 {
+		if a, b := sorted(got.String()), sorted(string(want)); a != b {
+			t.Errorf("%s, seed %d: got\n%s\nwant\n%s", file, seed, a, b)
+		}
+		return
+	}
 	if *rewrite {
 		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
@@ -65,6 +86,20 @@ func runScript(t *testing.T, file, io string) {
 	}
 }
 
+// sorted sorts what was received after each command.
+func sorted(script string) string {
+	lines := strings.Split(script, "\n")
+	for i := 0; i < len(lines); {
+		j := i
+		for j < len(lines) && strings.HasPrefix(lines[j], "  ") {
+			j++
+		}
+		slices.Sort(lines[i:j])
+		i = max(j, i+1)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // script is a broker with named clients.
 type script struct {
 	t     *testing.T
@@ -73,6 +108,7 @@ type script struct {
 	b     *running
 	peers map[string]*peer
 	order []string
+	late  *storetest.Engine // nil: the store answers at once
 }
 
 func (s *script) fatalf(format string, args ...any) {
@@ -287,7 +323,7 @@ func (s *script) advance(d time.Duration) {
 // what they received.
 func (s *script) settle() (out []string) {
 	got := map[string][]string{}
-	for range 2 { // what one client caused may reach another after that one was asked
+	for round := 0; round < 2 || s.step(); round++ { // what one client caused may reach another after that one was asked
 		for _, name := range s.order {
 			p := s.peers[name]
 			if p == nil {
@@ -315,6 +351,14 @@ func (s *script) settle() (out []string) {
 	}
 	s.order = slices.DeleteFunc(s.order, func(name string) bool { return s.peers[name] == nil })
 	return out
+}
+
+// step lets the store answer what it kept back.
+func (s *script) step() (any bool) {
+	for s.late != nil && s.late.Step() {
+		any = true
+	}
+	return any
 }
 
 // describe is the packet with a PUBLISH's payload.

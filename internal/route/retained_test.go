@@ -36,7 +36,7 @@ func TestRetained(t *testing.T) {
 	if got := collectAll(&r, "#", 1); got != nil {
 		t.Fatalf("an empty index yields %q", got)
 	}
-	for i, n := range []string{"a", "a/b", "a!", "a/b/c", "/", "/b", "a/", "$SYS/up", "$SYS", "b!/c", "b/c"} {
+	for i, n := range []string{"a", "a/b", "a!", "a/b/c", "/", "/b", "a/", "$SYS/up", "$SYS", "b!/c", "b/c", "c/z", "d/b", "d/b!/x", "d/b/x"} {
 		if _, had := r.Set(n, i); had {
 			t.Fatalf("%q is there already", n)
 		}
@@ -50,12 +50,12 @@ func TestRetained(t *testing.T) {
 	for _, c := range []struct{ filter, want string }{
 		{"a", "a"},
 		{"nothing", ""},
-		{"#", "/ /b a a! a/ a/b a/b/c b!/c b/c"},
+		{"#", "/ /b a a! a/ a/b a/b/c b!/c b/c c/z d/b d/b!/x d/b/x"},
 		{"a/#", "a a/ a/b a/b/c"},
 		{"+", "a a!"},
-		{"+/+", "/ /b a/ a/b b!/c b/c"},
+		{"+/+", "/ /b a/ a/b b!/c b/c c/z d/b"},
 		{"+/c", "b!/c b/c"},
-		{"+/b/#", "/b a/b a/b/c"},
+		{"+/b/#", "/b a/b a/b/c d/b d/b/x"},
 		{"/+", "/ /b"},
 		{"/#", "/ /b"}, // not "": it is not a name
 		{"$SYS/#", "$SYS $SYS/up"},
@@ -64,6 +64,8 @@ func TestRetained(t *testing.T) {
 		{"b/#", "b/c"},
 		{"z/+", ""},
 		{"a/+/c", "a/b/c"},
+		{"+/b/x", "d/b/x"},
+		{"+/z", "c/z"},
 		{"+/+/+/+", ""},
 	} {
 		for _, limit := range []int{-1, 1, 2, 3, 1000} {
@@ -72,7 +74,7 @@ func TestRetained(t *testing.T) {
 			}
 		}
 	}
-	if old, had := r.Delete("a/b"); !had || old != 100 || r.Len() != 10 {
+	if old, had := r.Delete("a/b"); !had || old != 100 || r.Len() != 14 {
 		t.Fatalf("delete: got %d %v", old, had)
 	}
 }
@@ -146,12 +148,14 @@ func TestRetainedAgainstModel(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"set": func(t *rapid.T) {
-				n, v := genName.Draw(t, "name"), rapid.Int().Draw(t, "value")
-				old, had := r.Set(n, v)
-				if want, ok := m[n]; had != ok || old != want {
-					t.Fatalf("set %q: had %d %v, want %d %v", n, old, had, want, ok)
+				for range 5 {
+					n, v := genName.Draw(t, "name"), rapid.Int().Draw(t, "value")
+					old, had := r.Set(n, v)
+					if want, ok := m[n]; had != ok || old != want {
+						t.Fatalf("set %q: had %d %v, want %d %v", n, old, had, want, ok)
+					}
+					m[n] = v
 				}
-				m[n] = v
 			},
 			"delete": func(t *rapid.T) {
 				n := genName.Draw(t, "name")
@@ -238,6 +242,56 @@ func TestSortedChunks(t *testing.T) {
 		if got := collectAll(&r, "#", 3); len(got) != 10 || !slices.IsSorted(got) {
 			t.Fatalf("%s: got %q", what, got)
 		}
+	}
+}
+
+// TestSortedEdges: a name that belongs between two chunks, and chunks that are emptied from the front.
+func TestSortedEdges(t *testing.T) {
+	var s sorted[int]
+	name := func(i int) string { return fmt.Sprintf("%06d", i) }
+	there := map[string]bool{}
+	add := func(i int) { s.insert(&item[int]{name: name(i)}); there[name(i)] = true }
+	check := func() {
+		t.Helper()
+		var got []string
+		for it, p := s.at(s.seek("")); it != nil; it, p = s.at(pos{p.chunk, p.item + 1}) {
+			got = append(got, it.name)
+		}
+		if want := slices.Sorted(maps.Keys(there)); !slices.Equal(got, want) {
+			t.Fatalf("got %d names, want %d", len(got), len(want))
+		}
+		for n := range there {
+			if it, _ := s.at(s.seek(n)); it == nil || it.name != n {
+				t.Fatalf("%q is not found", n)
+			}
+		}
+	}
+	for i := range 3*maxChunk + 1 {
+		add(i * 10)
+	}
+	check()
+	if len(s.chunks) != 4 {
+		t.Fatalf("%d chunks", len(s.chunks))
+	}
+	for c := range 3 { // the gaps before the chunks, from both sides
+		at := (maxChunk*(c+1) - c - 2) * 10
+		for _, i := range []int{1, 9, 2, 8, 3, 7, 4, 6, 5, 11, 19, 12, 18, 13, 17} {
+			add(at + i)
+			check()
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(there)) {
+		s.remove(n)
+		s.remove(n) // it is gone: nothing happens
+		if delete(there, n); len(there)%10 == 0 {
+			check()
+		}
+		if len(s.chunks) > 0 && s.chunks[0].first != "" {
+			t.Fatalf("the first chunk begins at %q", s.chunks[0].first)
+		}
+	}
+	if len(s.chunks) != 0 {
+		t.Fatalf("%d chunks are left", len(s.chunks))
 	}
 }
 

@@ -46,6 +46,29 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// TestFind has the examples of section 4.7 of the standard, and the shape of the tree around them: nodes with labels of several levels that are cut.
+func TestFind(t *testing.T) {
+	table, filters := NewTable[*sess](), []string{
+		"sport/tennis/player1/#", "sport/#", "#", "sport/tennis/+", "sport/+", "+/+", "/+", "+", "/finance", "finance", "$SYS/#", "$SYS/monitor/+",
+		"+/monitor/Clients", "+/tennis/#", "sport/+/player1", "sport/tennis/player1", "sport/tennis/+/score/#", "sport/tennis", "Sport/#", "+/#", "sport/tennis/#", "//", "/", "+/+/+", "$SYS",
+	}
+	for i, f := range filters {
+		table.Subscribe(filter(t, f), Sub[*sess]{To: &sess{n: i}}, true)
+	}
+	cache := NewCache(table, 0)
+	for _, name := range []string{
+		"sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/wimbledon", "sport", "sport/", "sports", "sport/tennis/player2", "/finance", "finance",
+		"$SYS", "$SYS/", "$SYS/monitor/Clients", "x/monitor/Clients", "$x/monitor/Clients", "$SYS/monitor", "/", "//", "///", "SPORT", "sport/tennis", "sport/tennis/", "a",
+	} {
+		got := names(cache.Find([]byte(name)))
+		for i, f := range filters {
+			if want := topic.Match(f, name); got[i] != want {
+				t.Errorf("%q with %q: got %v, want %v", f, name, got[i], want)
+			}
+		}
+	}
+}
+
 // TestMerge checks the answer for one session with several matching subscriptions.
 func TestMerge(t *testing.T) {
 	table := NewTable[*sess]()

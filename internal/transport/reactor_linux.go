@@ -366,8 +366,29 @@ func (d *reactor) listen(ln *Listener) (err error) {
 	if !ok {
 		return errors.New("not a socket")
 	}
-	ln.dup, err = f.File()
-	return err
+	if ln.dup, err = f.File(); err != nil {
+		return err
+	}
+	rc, err := ln.dup.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return rc.Control(func(fd uintptr) { d.setOptions(int(fd), ln.unix) })
+}
+
+// setOptions sets on a listening socket what those that it accepts inherit.
+func (d *reactor) setOptions(fd int, local bool) {
+	set := func(level, option, value int) {
+		if value > 0 {
+			_ = unix.SetsockoptInt(fd, level, option, value) // it works without, only not as well
+		}
+	}
+	set(unix.SOL_SOCKET, unix.SO_SNDBUF, d.s.o.SndBuf)
+	set(unix.SOL_SOCKET, unix.SO_RCVBUF, d.s.o.RcvBuf)
+	if !local {
+		set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		set(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) // for peers that are gone and have no keep alive of their own
+	}
 }
 
 func (d *reactor) accept(ln *Listener) {
@@ -423,15 +444,6 @@ func (d *reactor) open(ln *Listener, fd int, sa unix.Sockaddr) {
 		_ = unix.Close(fd)
 		d.s.refuse(ln, c.RemoteAddr(), ErrTooMany)
 		return
-	}
-	if !ln.unix {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	}
-	if n := d.s.o.SndBuf; n > 0 {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, n)
-	}
-	if n := d.s.o.RcvBuf; n > 0 {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, n)
 	}
 	ownFD(c)
 	d.s.connWG.Add(1)

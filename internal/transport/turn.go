@@ -65,7 +65,8 @@ func (t *Turn) end() {
 func (t *Turn) Flush() { t.flush() }
 
 func (t *Turn) flush() {
-	// Written connections may make others dirty, as a notice of a broken one does not: one pass is enough.
+	clear(t.early)
+	t.early = t.early[:0]
 	if len(t.dirty) == 0 {
 		return
 	}

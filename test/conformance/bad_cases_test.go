@@ -29,6 +29,8 @@ func badCases() []testCase {
 		{"bad-races", all, badRaces},
 		{"bad-cut-streams", all, badCutStreams},
 		{"bad-half-read", all, badHalfRead},
+		{"bad-wrong-acks", all, badWrongAcks},
+		{"bad-ping-flood", all, badPingFlood},
 	}
 	for i := range list {
 		run := list[i].run
@@ -300,4 +302,46 @@ func badHalfRead(e *env) {
 		good.receive(payload)
 	}
 	lazy.nc.Close()
+}
+
+// badWrongAcks: acknowledgements of the wrong kind for what is in flight. The server may ignore them or end the connection.
+func badWrongAcks(e *env) {
+	for qos := byte(1); qos <= 2; qos++ {
+		for _, t := range []byte{tPUBACK, tPUBREC, tPUBREL, tPUBCOMP} {
+			pub, sub := e.pair(e.topic("t"), 2)
+			pub.publish(message{topic: e.topic("t"), payload: "m", qos: qos})
+			id := sub.message().id
+			sub.write(ack(t, id), ack(t, id), ack(tPUBCOMP, id), ack(tPUBREC, id), pingreq())
+			for {
+				p, err := sub.read(patience)
+				if err != nil || p.typ == tPINGRESP {
+					break
+				}
+				if p.typ == tPUBLISH {
+					e.Errorf("got %s again", p)
+				}
+			}
+			pub.nc.Close()
+			sub.nc.Close()
+		}
+	}
+}
+
+// badPingFlood: thousands of packets in one piece, whose answers are not read for a while.
+func badPingFlood(e *env) {
+	c := e.client()
+	const n = 50000
+	go c.write([]byte(strings.Repeat(string(pingreq()), n)))
+	e.healthy()
+	for i := range n {
+		p, err := c.read(patience)
+		if err != nil { // a server may end it, but not stop answering
+			e.Logf("ended after %d answers: %v", i, err)
+			return
+		}
+		if p.typ != tPINGRESP {
+			e.Fatalf("got %s", p)
+		}
+	}
+	c.alive()
 }

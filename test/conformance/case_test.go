@@ -151,7 +151,7 @@ var versionNames = map[byte]string{v31: "3.1", v311: "3.1.1", v5: "5.0"}
 func allCases() []testCase {
 	return slices.Concat(connectCases(), authCases(), sessionCases(), willCases(), publishCases(), retainCases(), propertyCases(),
 		aliasCases(), flowCases(), quotaCases(), subscribeCases(), unsubscribeCases(), sharedCases(), topicCases(), errorCases(), wsCases(),
-		badCases(), serverCases(), tableCases())
+		badCases(), serverCases(), furtherCases(), tableCases())
 }
 
 // TestCases runs every case in every version that it is for, all in parallel, beside a pair of clients that must not notice, and then

@@ -128,23 +128,31 @@ func runRows(e *env, packet string) {
 			prefix := e.unique() + "y"
 			e.Run(r.stage+"-"+r.name, func(t *testing.T) {
 				t.Parallel()
-				runRow(&env{T: t, v: r.version, prefix: prefix}, r)
+				e := &env{T: t, v: r.version, prefix: prefix}
+				runRow(e, r, false)
+				if r.stage != "behind" {
+					runRow(e, r, true)
+				}
 			})
 		}
 	}
 }
 
-func runRow(e *env, r row) {
+// runRow sends the bytes of a row in one piece, or one by one.
+func runRow(e *env, r row, split bool) {
 	c := e.dial()
 	c.id = "row"
+	if split {
+		c.id = "row, byte by byte"
+	}
 	hello := connect{id: e.unique()}.bytes(e.v)
 	switch r.stage {
 	case "first":
-		c.send(r.bytes)
+		c.pieces(r.bytes, split)
 	case "later":
 		c.send(hello)
 		c.welcome()
-		c.send(r.bytes)
+		c.pieces(r.bytes, split)
 	case "behind":
 		c.send(hello, r.bytes)
 		c.welcome()
@@ -166,5 +174,19 @@ func runRow(e *env, r row) {
 		c.drain(codes)
 	default:
 		e.Fatalf("unknown expectation %q", r.expect)
+	}
+}
+
+// pieces sends bytes at once or one by one; the server may end the connection before the last.
+func (c *client) pieces(b []byte, split bool) {
+	c.e.Helper()
+	if !split {
+		c.send(b)
+		return
+	}
+	for i := range b {
+		if c.write(b[i:i+1]) != nil {
+			return
+		}
 	}
 }

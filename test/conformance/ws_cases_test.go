@@ -18,6 +18,9 @@ func wsCases() []testCase {
 		{"ws-unmasked", all, wsUnmasked},
 		{"ws-length-beyond-frame", all, wsLengthBeyondFrame},
 		{"ws-large", all, wsLarge},
+		{"ws-bad-frames", five, wsBadFrames},
+		{"ws-bad-upgrade", five, wsBadUpgrade},
+		{"ws-subprotocol-missing", five, wsSubprotocolMissing},
 	}
 }
 
@@ -194,5 +197,88 @@ func wsLarge(e *env) {
 		payload := strings.Repeat("x", n)
 		c.publish(message{topic: e.topic("t"), payload: payload, qos: 1})
 		c.receive(payload)
+	}
+}
+
+// wsBadFrames: frames that RFC 6455 forbids end the connection, and nobody else's.
+func wsBadFrames(e *env) {
+	ping := pingreq()
+	for name, b := range map[string][]byte{
+		"reserved bit":              cat(raw(0xC2), wsFrame(wsBinary, true, ping)[1:]),
+		"reserved opcode":           wsFrame(3, true, ping),
+		"reserved control":          wsFrame(11, true, nil),
+		"control of 126 bytes":      wsFrame(wsPing, true, make([]byte, 126)),
+		"control in fragments":      wsFrame(wsPing, false, []byte("x")),
+		"fragment in a fragment":    cat(wsFrame(wsBinary, false, ping[:1]), wsFrame(wsBinary, true, ping[1:])),
+		"length with the high bit":  raw(0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4),
+		"length beyond everything":  raw(0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4, 0xF0, 0),
+		"close with one byte":       wsFrame(wsClose, true, raw(3)),
+		"close with a bad code":     wsFrame(wsClose, true, raw(0, 5)),
+		"text after a good packet":  cat(wsFrame(wsBinary, true, ping), wsFrame(wsText, true, ping)),
+		"malformed packet in frame": wsFrame(wsBinary, true, raw(0xF0, 0)),
+	} {
+		c, w := e.ws()
+		c.hail(connect{})
+		c.welcome()
+		c.id = name
+		w.frames(e, b)
+		if name == "text after a good packet" {
+			c.expect(tPINGRESP)
+		}
+		c.ended()
+	}
+	e.healthy()
+}
+
+// wsBadUpgrade: requests that are no upgrade to a WebSocket get an HTTP error, or just the end.
+func wsBadUpgrade(e *env) {
+	e.ws() // or skip
+	host, path, _ := strings.Cut(target.ws, "/")
+	good := []string{"GET /" + path + " HTTP/1.1", "Host: " + host, "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: mqtt"}
+	with := func(i int, line string) string {
+		list := append([]string(nil), good...)
+		list[i] = line
+		return strings.Join(list, "\r\n") + "\r\n\r\n"
+	}
+	for name, text := range map[string]string{
+		"method":      with(0, "POST /"+path+" HTTP/1.1"),
+		"path":        with(0, "GET /nowhere HTTP/1.1"),
+		"old HTTP":    with(0, "GET /"+path+" HTTP/1.0"),
+		"no upgrade":  with(2, "X-Nothing: here"),
+		"connection":  with(3, "Connection: close"),
+		"version":     with(4, "Sec-WebSocket-Version: 8"),
+		"no key":      with(5, "X-Nothing: here"),
+		"rubbish":     "\x00\x01\x02\r\n\r\n",
+		"MQTT":        string(connect{id: e.unique()}.bytes(e.v)) + "\r\n\r\n",
+		"endless":     "GET /" + path + " HTTP/1.1\r\nX: " + strings.Repeat("x", 100000),
+		"many fields": "GET /" + path + " HTTP/1.1\r\n" + strings.Repeat("X: y\r\n", 20000),
+	} {
+		nc, err := dialTCP(host)
+		if err != nil {
+			e.Fatal(err)
+		}
+		c := newClient(e, e.v, nc)
+		c.id = name
+		c.write([]byte(text))
+		if b := string(c.rest()); strings.HasPrefix(b, "HTTP/1.1 101") {
+			e.Errorf("%s: got %.80q", name, b)
+		}
+	}
+	e.healthy()
+}
+
+// wsSubprotocolMissing: a client that does not offer mqtt is turned away, or at least not told that it had.
+func wsSubprotocolMissing(e *env) {
+	e.ws() // or skip
+	for _, offer := range [][]string{nil, {"soap"}, {"mqttv3.1"}, {"MQTT"}} {
+		w, err := dialWS(target.ws, offer...)
+		if err != nil {
+			continue
+		}
+		if got := w.header.Get("Sec-WebSocket-Protocol"); got == "mqtt" {
+			e.Errorf("offered %q, the server chose %q", offer, got)
+		}
+		w.Close()
 	}
 }

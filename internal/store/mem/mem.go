@@ -19,8 +19,8 @@ type Options struct {
 	// Limits bound the queue of each session.
 	Limits session.Limits
 	// MaxRetained and MaxRetainedBytes bound the retained messages, 0: no
-	// limit. A retained message above them is delivered and not retained:
-	// OnDrop is told.
+	// limit. A retained message above them is delivered and not retained, and
+	// the one that it should have replaced is gone: OnDrop is told.
 	MaxRetained      int
 	MaxRetainedBytes int64
 	// NoRetain retains nothing.
@@ -66,7 +66,7 @@ func Open(o Options) *Engine {
 func (e *Engine) Publish(m *packet.Publish, to []store.Target, in store.Inbound, _ store.Completer, _ uint64) (done bool, err error) {
 	if e.o.Limits.Policy == session.Refuse {
 		for i := range to {
-			if q := to[i].To.(*queue); q.full(m) {
+			if q := to[i].To.(*queue); q.refuses(m) {
 				return true, store.ErrQuota
 			}
 		}
@@ -96,17 +96,22 @@ func (e *Engine) retain(m *packet.Publish) {
 		}
 		return
 	}
-	if _, had := e.retained.Get(name); !had {
-		if e.o.MaxRetained > 0 && e.retained.Len() >= e.o.MaxRetained ||
-			e.o.MaxRetainedBytes > 0 && e.retainedBytes.Load()+size(m) > e.o.MaxRetainedBytes {
-			e.o.OnDrop(m, RetainedFull)
-			return
+	grows := size(m)
+	old, had := e.retained.Get(name)
+	if had {
+		grows -= size(old)
+	}
+	if e.o.MaxRetained > 0 && !had && e.retained.Len() >= e.o.MaxRetained ||
+		e.o.MaxRetainedBytes > 0 && grows > 0 && e.retainedBytes.Load()+grows > e.o.MaxRetainedBytes {
+		if had { // what it should have replaced is no longer true
+			e.retained.Delete(name)
+			e.retainedBytes.Add(-size(old))
 		}
+		e.o.OnDrop(m, RetainedFull)
+		return
 	}
-	e.retainedBytes.Add(size(m))
-	if old, had := e.retained.Set(name, m); had {
-		e.retainedBytes.Add(-size(old))
-	}
+	e.retained.Set(name, m)
+	e.retainedBytes.Add(grows)
 }
 
 func size(m *packet.Publish) int64 { return int64(len(m.Topic()) + len(m.Payload())) }
@@ -134,12 +139,12 @@ func (e *Engine) Forget(m *packet.Publish) {
 
 // Claim implements store.Engine.
 func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
-	var q *queue
+	var discarded *queue
 	e.mu.Lock()
+	q := e.sessions[r.ClientID]
 	if r.Clean {
 		delete(e.sessions, r.ClientID)
-	} else {
-		q = e.sessions[r.ClientID]
+		discarded, q = q, nil
 	}
 	resumed := q != nil
 	if q == nil && r.Expiry > 0 {
@@ -147,6 +152,9 @@ func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
 		e.sessions[r.ClientID] = q
 	}
 	e.mu.Unlock()
+	if discarded != nil {
+		discarded.End()
+	}
 	switch {
 	case q == nil:
 		s.Claimed(nil, nil, nil)

@@ -31,10 +31,12 @@ func (q *queue) attach(s store.Sink) {
 
 func (q *queue) n() int { return len(q.items) - q.head }
 
-func (q *queue) full(m *packet.Publish) bool {
+// refuses reports whether the publisher of m is told that there is no room: not
+// for a session that is connected and merely slow.
+func (q *queue) refuses(m *packet.Publish) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.e.o.Limits.Full(q.n(), q.bytes, int(size(m)))
+	return q.sink == nil && q.e.o.Limits.Full(q.n(), q.bytes, int(size(m)))
 }
 
 // put queues a message, and wakes the session's owner where he sleeps.
