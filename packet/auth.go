@@ -62,7 +62,8 @@ func (a *Auth) body(w *writer, _ Version) {
 }
 
 func (a *Auth) props(w *writer) {
-	w.propData(PropAuthMethod, []byte(a.Method)) // there even if empty: it must not be left out
+	w.u8(byte(PropAuthMethod)) // there even if empty: it must not be left out
+	w.text(a.Method)
 	if a.Data != nil {
 		w.propData(PropAuthData, a.Data)
 	}

@@ -263,7 +263,8 @@ func (c *Connect) props(w *writer) {
 		w.propU8(PropRequestProblemInfo, 0)
 	}
 	if c.HasAuthMethod {
-		w.propData(PropAuthMethod, []byte(c.AuthMethod))
+		w.u8(byte(PropAuthMethod))
+		w.text(c.AuthMethod)
 	}
 	if c.AuthData != nil {
 		w.propData(PropAuthData, c.AuthData)

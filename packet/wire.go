@@ -247,9 +247,15 @@ func (w *writer) varint(v int) {
 	}
 }
 
-// text writes a length-prefixed string.
+// text writes a length-prefixed string. One that is too long is cut between two characters.
 func (w *writer) text(s string) {
-	s = s[:min(len(s), maxField)]
+	if len(s) > maxField {
+		n := maxField
+		for n > maxField-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n]
+	}
 	w.u16(uint16(len(s)))
 	w.n += len(s)
 	if !w.count {

@@ -125,7 +125,13 @@ func TestReaderStaysBroken(t *testing.T) {
 
 // TestLongFields: no field, however long, breaks the frame around it.
 func TestLongFields(t *testing.T) {
-	long := strings.Repeat("x", maxField+10)
+	for _, c := range []string{"x", "é", "€", "😀"} {
+		checkLongFields(t, strings.Repeat(c, maxField/len(c)+10))
+	}
+}
+
+func checkLongFields(t *testing.T, long string) {
+	t.Helper()
 	data := []byte(long)
 	user := []UserProperty{{long, long}}
 	for _, p := range []Packet{
@@ -149,6 +155,9 @@ func TestLongFields(t *testing.T) {
 		}
 		if again := q.Append(nil, V5); !bytes.Equal(again, b) {
 			t.Errorf("%v: %d bytes became %d", p.Type(), len(b), len(again))
+		}
+		if u, ok := q.(*Unsubscribe); ok && (len(u.Filters[0]) <= maxField-4 || !strings.HasPrefix(long, u.Filters[0])) {
+			t.Errorf("cut to %d bytes", len(u.Filters[0]))
 		}
 	}
 }
