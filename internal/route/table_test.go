@@ -72,11 +72,14 @@ func TestFind(t *testing.T) {
 // TestMerge checks the answer for one session with several matching subscriptions.
 func TestMerge(t *testing.T) {
 	table := NewTable[*sess]()
-	a, b := &sess{n: 1}, &sess{n: 2}
+	a, b, c := &sess{n: 1}, &sess{n: 2}, &sess{n: 3}
 	for _, s := range []struct {
 		filter string
 		Sub[*sess]
 	}{
+		{"a/b", Sub[*sess]{c, 1, 2, 0}},
+		{"#", Sub[*sess]{c, 2, 1, 0}},
+		{"a/+", Sub[*sess]{c, 3, 0, NoLocal}},
 		{"a/b", Sub[*sess]{a, 7, 0, NoLocal}},
 		{"a/+", Sub[*sess]{a, 8, 2, NoLocal | RetainAsPublished}},
 		{"a/#", Sub[*sess]{a, 9, 1, Durable}},
@@ -89,7 +92,7 @@ func TestMerge(t *testing.T) {
 		table.Subscribe(filter(t, s.filter), s.Sub, true)
 	}
 	e := NewCache(table, 0).Find([]byte("a/b"))
-	if len(e.Subs) != 2 || len(e.Groups) != 2 || e.Durable != 1 {
+	if len(e.Subs) != 3 || len(e.Groups) != 2 || e.Durable != 1 {
 		t.Fatalf("got %d subs, %d groups, %d durable", len(e.Subs), len(e.Groups), e.Durable)
 	}
 	for _, s := range e.Subs {
@@ -103,6 +106,13 @@ func TestMerge(t *testing.T) {
 			}
 			if o := e.Own[a]; o.Sub.QoS != 1 || o.Sub.Opts&NoLocal != 0 || fmt.Sprint(ids(o.Sub, o.IDs)) != "[9 9]" {
 				t.Errorf("a's own messages: %+v", o)
+			}
+		case c:
+			if s.QoS != 2 || s.Opts != 0 || fmt.Sprint(ids(s, e.More[c])) != "[1 2 3]" {
+				t.Errorf("c: %+v, more %v", s, e.More[c])
+			}
+			if o := e.Own[c]; o.Sub.QoS != 2 || fmt.Sprint(ids(o.Sub, o.IDs)) != "[1 2]" {
+				t.Errorf("c's own messages: %+v", o)
 			}
 		case b:
 			if s.QoS != 1 || s.Opts != NoLocal || s.ID != 5 || e.More[b] != nil {
