@@ -143,9 +143,9 @@ func willReplaced(e *env) {
 func willExpiry(e *env) {
 	k := connect{will: &will{payload: "will", qos: 1, props: [][]byte{pU32(pMessageExpiry, 100)}}}
 	sub, c := e.withWill(k)
-	time.Sleep(2200 * time.Millisecond) // the time that the will waits
+	time.Sleep(3200 * time.Millisecond) // the time that the will waits
 	c.drop()
-	if p := sub.receive("will"); p.number(pMessageExpiry, 0) < 99 {
+	if p := sub.receive("will"); p.number(pMessageExpiry, 0) < 98 {
 		e.Errorf("got %s, want an expiry of 100", p)
 	}
 }

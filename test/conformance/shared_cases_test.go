@@ -17,6 +17,7 @@ func sharedCases() []testCase {
 		{"shared-qos-granted", all, sharedQoSGranted},
 		{"shared-completes-at-reconnect", all, sharedCompletesAtReconnect},
 		{"shared-session-terminates", all, sharedSessionTerminates},
+		{"shared-departed", all, sharedDeparted},
 		{"shared-error-discards", five, sharedErrorDiscards},
 		{"shared-unsubscribe", all, sharedUnsubscribe},
 		{"shared-and-plain", all, sharedAndPlain},
@@ -135,22 +136,43 @@ func sharedCompletesAtReconnect(e *env) {
 	e.connect(lasting(sub.id)).receive("meantime")
 }
 
-// sharedSessionTerminates: a QoS 2 message that a member had begun to receive goes to nobody else when its session ends; a message that
-// waits in the server may. Whatever the server does with the rest, the group works on and nothing is doubled.
+// sharedSessionTerminates: a QoS 2 message that a member had begun to receive goes to nobody else when its session ends.
 func sharedSessionTerminates(e *env) {
-	pub, a := e.client(), e.client()
-	name := "$share/group/" + e.topic("t")
-	a.want(name, 2)
-	pub.publish(message{topic: e.topic("t"), payload: "begun", qos: 2})
-	first := a.message()
+	pub, name := e.client(), "$share/group/"+e.topic("t")
+	for _, recorded := range []bool{false, true} {
+		a := e.client()
+		a.want(name, 2)
+		pub.publish(message{topic: e.topic("t"), payload: "begun", qos: 2})
+		first := a.message()
+		b := e.client()
+		b.want(name, 2)
+		if recorded {
+			a.send(ack(tPUBREC, first.id))
+			a.ackFor(tPUBREL, first.id)
+		}
+		a.drop()
+		pub.publish(message{topic: e.topic("t"), payload: "next", qos: 2})
+		b.receive("next")
+		b.nothing(pub, 2)
+		b.disconnect()
+	}
+}
+
+// sharedDeparted: QoS 1 messages that a member did not acknowledge before its session ended go to another member.
+func sharedDeparted(e *env) {
+	pub, a, name := e.client(), e.client(), "$share/group/"+e.topic("t")
+	a.want(name, 1)
+	for i := range 5 {
+		pub.publish(message{topic: e.topic("t"), payload: fmt.Sprint(i), qos: 1})
+		a.message()
+	}
 	b := e.client()
-	b.want(name, 2)
-	a.send(ack(tPUBREC, first.id))
-	a.ackFor(tPUBREL, first.id)
+	b.want(name, 1)
 	a.drop()
-	pub.publish(message{topic: e.topic("t"), payload: "next", qos: 2})
-	b.receive("next")
-	b.nothing(pub, 2)
+	for i := range 5 {
+		b.receive(fmt.Sprint(i))
+	}
+	b.nothing(pub, 1)
 }
 
 // sharedErrorDiscards: a message that a member refuses goes to nobody else.

@@ -10,6 +10,7 @@ func willCases() []testCase {
 		{"will-after-protocol-error", all, willAfterProtocolError},
 		{"will-not-after-disconnect", all, willNotAfterDisconnect},
 		{"will-after-disconnect-4", five, willAfterDisconnect4},
+		{"will-after-disconnect-error", five, willAfterDisconnectError},
 		{"will-only-once", all, willOnlyOnce},
 		{"will-absent", all, willAbsent},
 		{"will-qos", all, willQoS},
@@ -71,6 +72,16 @@ func willAfterDisconnect4(e *env) {
 	sub, c := e.withWill(connect{})
 	c.leave(disconnectCode(4))
 	sub.receive("will")
+}
+
+// willAfterDisconnectError: any code but 0x00 leaves the will in force.
+func willAfterDisconnectError(e *env) {
+	for _, code := range []byte{0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99} {
+		sub, c := e.withWill(connect{})
+		c.leave(disconnectCode(code, pStr(pReasonString, "because")))
+		sub.receive("will")
+		sub.disconnect()
+	}
 }
 
 // willOnlyOnce: a will that was published is gone; so is one of an earlier connection.
@@ -148,24 +159,24 @@ func delayed(seconds uint32) *will {
 
 func willDelay(e *env) {
 	k := lasting("")
-	k.will = delayed(2)
+	k.will = delayed(3)
 	sub, c := e.withWill(k)
 	at := time.Now()
 	c.drop()
 	sub.nothing(e.client(), 0)
 	sub.receive("will")
-	if d := time.Since(at); d < 1500*time.Millisecond {
-		e.Errorf("the will came after %v, want 2 s", d)
+	if d := time.Since(at); d < 2500*time.Millisecond {
+		e.Errorf("the will came after %v, want 3 s", d)
 	}
 }
 
 func willDelayReconnect(e *env) {
 	k := lasting(e.unique())
-	k.will = delayed(1)
+	k.will = delayed(2)
 	sub, c := e.withWill(k)
 	c.drop()
 	e.connect(lasting(k.id))
-	time.Sleep(2500 * time.Millisecond) // longer than the delay
+	time.Sleep(3500 * time.Millisecond) // longer than the delay
 	sub.nothing(e.client(), 0)
 }
 
