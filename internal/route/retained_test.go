@@ -247,6 +247,12 @@ func TestSortedChunks(t *testing.T) {
 
 // TestSortedEdges: a name that belongs between two chunks, and chunks that are emptied from the front.
 func TestSortedEdges(t *testing.T) {
+	for third := range 3 {
+		sortedEdges(t, third)
+	}
+}
+
+func sortedEdges(t *testing.T, third int) {
 	var s sorted[int]
 	name := func(i int) string { return fmt.Sprintf("%06d", i) }
 	there := map[string]bool{}
@@ -280,7 +286,15 @@ func TestSortedEdges(t *testing.T) {
 			check()
 		}
 	}
-	for _, n := range slices.Sorted(maps.Keys(there)) {
+	var order []string // each third name from the end, then the rest from the front
+	for i, n := range slices.Sorted(maps.Keys(there)) {
+		if i%3 == third {
+			order = slices.Insert(order, 0, n)
+		} else {
+			order = append(order, n)
+		}
+	}
+	for _, n := range order {
 		s.remove(n)
 		s.remove(n) // it is gone: nothing happens
 		if delete(there, n); len(there)%10 == 0 {
