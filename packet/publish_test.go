@@ -259,7 +259,7 @@ func TestNewPublish(t *testing.T) {
 		{Message{Topic: "a", User: []UserProperty{{"k", long}}}, MalformedPacket},
 		{Message{Topic: "a", User: []UserProperty{{long, "v"}}}, MalformedPacket},
 		{Message{Topic: "a", User: []UserProperty{{"k", "\x00"}}}, MalformedPacket},
-		{Message{Topic: "a", Payload: make([]byte, MaxRemaining)}, PacketTooLarge},
+		{Message{Topic: "a", User: slices.Repeat([]UserProperty{{"k", long[1:]}}, 4096)}, PacketTooLarge}, // 256 MB of one string
 	} {
 		_, err := NewPublish(&c.m, 0)
 		var e *Error
