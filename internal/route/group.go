@@ -30,7 +30,7 @@ const leastWindow = 64
 const stickyTries = 8
 
 // Group is one shared subscription. It is the same object from its first member to its last, and knows the filter with which Table.Group finds a later one of the
-// same name. That is how an unacknowledged message of a member that has gone finds another member. [MQTT-4.8.2-5 forbids it for QoS 2.]
+// same name. That is how an unacknowledged QoS 1 message of a member that has gone finds another member; for QoS 2 the standard forbids it. [MQTT-4.8.2-5]
 type Group[T comparable] struct {
 	filter  topic.Filter
 	members atomic.Pointer[list[T]] // nil: it has ended

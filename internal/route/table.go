@@ -59,10 +59,9 @@ func (t *Table[T]) Subscribe(f topic.Filter, s Sub[T], fresh bool) {
 	defer sp.Unlock()
 	n := t.grow(sp, f.Filter)
 	l := n.subs.Load()
-	switch {
-	case f.Shared():
+	if f.Shared() {
 		n.subs.Store(l.join(f, s, fresh, &t.count))
-	default:
+	} else {
 		nl, added := l.add(s, fresh)
 		n.subs.Store(nl)
 		t.count.subs.Add(int64(added))
