@@ -22,7 +22,6 @@ type testCase struct {
 // The sets of versions that cases are for.
 var (
 	all   = []byte{v31, v311, v5}
-	old   = []byte{v31, v311}
 	four  = []byte{v311}
 	five  = []byte{v5}
 	since = []byte{v311, v5} // since 3.1.1
@@ -151,7 +150,8 @@ var versionNames = map[byte]string{v31: "3.1", v311: "3.1.1", v5: "5.0"}
 func allCases() []testCase {
 	return slices.Concat(connectCases(), authCases(), sessionCases(), willCases(), publishCases(), retainCases(), propertyCases(),
 		aliasCases(), flowCases(), quotaCases(), subscribeCases(), unsubscribeCases(), sharedCases(), topicCases(), errorCases(), wsCases(),
-		badCases(), serverCases(), furtherCases(), tableCases())
+		badCases(), serverCases(), furtherCases(), loadCases(),
+		tableCases())
 }
 
 // TestCases runs every case in every version that it is for, all in parallel, beside a pair of clients that must not notice, and then

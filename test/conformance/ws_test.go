@@ -28,7 +28,6 @@ type wsConn struct {
 	*net.TCPConn
 	r      *bufio.Reader
 	rest   int    // of the frame that is being read
-	opcode byte   // of it
 	code   uint16 // of the close frame that arrived, 0 for none
 	header http.Header
 }
