@@ -19,6 +19,7 @@ type Engine struct {
 	wake   sync.Cond
 	rng    *rand.Rand
 	jobs   []func() // completions and answers that are still to come
+	busy   int      // jobs under way
 	paused bool
 	closed bool
 	over   chan struct{} // closed when run has returned
@@ -46,12 +47,23 @@ func (e *Engine) Continue() { e.set(func() { e.paused = false }) }
 func (e *Engine) Step() bool {
 	e.mu.Lock()
 	job := e.pick()
+	if job != nil {
+		e.busy++
+	}
 	e.mu.Unlock()
 	if job == nil {
 		return false
 	}
 	job()
+	e.set(func() { e.busy-- })
 	return true
+}
+
+// Idle reports whether nothing is still to come.
+func (e *Engine) Idle() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.jobs) == 0 && e.busy == 0
 }
 
 func (e *Engine) set(f func()) {
