@@ -294,17 +294,16 @@ func (o *outbound) Done(tok uint64, err error) {
 	defer o.b.give(t)
 	s, id := o.s, uint16(tok)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if tok&recorded != 0 {
 		if _, ok := s.out.Send.Hold(id, qos.Released); ok && s.io != nil {
 			s.io.Append(t.tt, packet.AppendAck(nil, packet.PUBREL, s.ver, id, packet.Success))
 			t.n.packetsOut++
 		}
-		return
+	} else {
+		s.out.Send.Hold(id, qos.Sent)
 	}
-	if x, ok := s.out.Send.Hold(id, qos.Sent); ok && s.io != nil {
-		t.sendSlot(s, &x, id, t.left(x.Msg))
-	}
+	s.mu.Unlock()
+	t.pump(s) // in their order: the store's answers come in any
 }
 
 // onAck takes a PUBACK, PUBREC, PUBREL or PUBCOMP.

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/myelin-mqtt/myelin/internal/route"
-	"github.com/myelin-mqtt/myelin/internal/store"
 	sess "github.com/myelin-mqtt/myelin/internal/session"
+	"github.com/myelin-mqtt/myelin/internal/store"
 	"github.com/myelin-mqtt/myelin/packet"
 )
 

@@ -67,14 +67,16 @@ func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
 func (c *conn) apply(t *turn, p *packet.Publish, e *route.Entry[*session], v sess.Verdict) error {
 	var tok uint64
 	var in store.Inbound
+	var comp store.Completer = nobody{}
 	if v.Ack != 0 {
 		c.waiter()
+		comp = c
 		tok = c.s.in.Token()
 		if v.Ack == packet.PUBREC && c.s.store != nil {
 			in = store.Inbound{From: c.s.store, ID: p.ID}
 		}
 	}
-	done, matched, err := t.route(e, p, nil, c.s, in, c, tok)
+	done, matched, err := t.route(e, p, nil, c.s, in, comp, tok)
 	switch {
 	case err != nil && done:
 		t.b.dropped(c.s, p, DropRefused)
@@ -227,7 +229,7 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 			e = t.routes.Find(p.Topic())
 		}
 	}
-	matched = len(t.targets) > 0
+	matched = retain || len(t.targets) > 0
 	for i := range e.Subs {
 		if t.toSub(e, &e.Subs[i], p, kept, from) {
 			matched = true

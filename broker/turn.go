@@ -42,7 +42,10 @@ func (b *Broker) newTurn() *turn {
 func (t *turn) begin(tt *transport.Turn) {
 	t.tt, t.o = tt, t.b.opt()
 	t.nano = tt.Now + t.b.skew.Load()
-	t.now = uint32(t.nano / 1e9)
+	if now := uint32(t.nano / 1e9); now != t.now {
+		t.now = now
+		t.routes.Sweep(1024) // entries that nobody asks for hold no ended sessions
+	}
 }
 
 // finish ends it: what was answered to c is appended to its out-queue, and
