@@ -39,9 +39,6 @@ func (c *Conn) readable(t *Turn) after {
 		return stopped
 	}
 	t.in += uint64(n)
-	if !c.connecting {
-		c.seen = t.tick
-	}
 	c.input(t, buf[:k+n], k)
 	switch {
 	case c.pause != running:
@@ -79,6 +76,10 @@ func (c *Conn) reserve(n int) {
 	c.tail = i
 }
 
+// lifeMin is how many bytes of a message that is not whole yet are a sign of life: a large one may come slowly, a drop
+// now and then does not keep a connection.
+const lifeMin = 512
+
 // input passes buf, k old bytes and what was read after them, through the layers to the Handler and keeps the rest.
 // This is where a PROXY header would be taken off and TLS be opened.
 func (c *Conn) input(t *Turn, buf []byte, k int) {
@@ -89,6 +90,9 @@ func (c *Conn) input(t *Turn, buf []byte, k int) {
 		}
 	}
 	used, err := c.feed(t, buf)
+	if !c.connecting && (used > 0 || len(buf)-k >= lifeMin) {
+		c.seen = t.tick
+	}
 	c.keep(buf[used:], used)
 	if poison {
 		spoil(t.buf)
