@@ -54,6 +54,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 		return err
 	}
 	defer func() { err = errors.Join(err, profile.stop()) }()
+	defer tuneGC(p.Env)()
 
 	level := new(slog.LevelVar)
 	level.Set(levels()[cfg.Log.Level])
