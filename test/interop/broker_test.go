@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,6 +93,8 @@ func start(bin, driver string) (*broker, error) {
 	b := &broker{name: driver, tcp: tcp, ws: "ws://" + ws + "/mqtt", log: new(logBuffer), done: make(chan error, 1)}
 	b.cmd = exec.Command(bin, "serve", "--io", driver, "--listen", "tcp://"+tcp, "--listen", b.ws)
 	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log
+	// The tests' own variables are no settings of the broker, and nothing else should configure it.
+	b.cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "MYELIN_") })
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := b.cmd.Start(); err != nil {
 		return nil, err
