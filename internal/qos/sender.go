@@ -85,7 +85,7 @@ const maxID = 65535
 
 // Room reports how many more messages may be sent now.
 func (s *Sender) Room() int {
-	if s.at < s.old || int(s.win.n) >= maxID || s.out >= s.Max || s.MaxBytes > 0 && s.live > 0 && s.Bytes >= int(s.MaxBytes) {
+	if s.at < s.old || int(s.win.n) >= maxID || s.out >= s.Max || s.MaxBytes > 0 && s.Bytes >= int(s.MaxBytes) {
 		return 0
 	}
 	return int(min(s.Max-s.out, uint16(maxID-int(s.win.n))))

@@ -108,6 +108,38 @@ func TestAcknowledgedBeforeSentAgain(t *testing.T) {
 	}
 }
 
+// TestSenderGivesMemoryBack: a window and a queue that ran empty are small.
+func TestSenderGivesMemoryBack(t *testing.T) {
+	f := func(what string, empty func(s *Sender)) {
+		t.Helper()
+		s := Sender{Max: 500}
+		for range 1000 {
+			s.Send(Slot{Msg: message(t, "a", 1), QoS: 1})
+		}
+		empty(&s)
+		if len(s.queue.b) > ringKeep {
+			t.Errorf("%s: an empty queue has memory for %d", what, len(s.queue.b))
+		}
+		for s.Live() > 0 {
+			s.Drop(s.id(0))
+		}
+		if len(s.win.b) > ringKeep || s.Bytes != 0 || s.QueueBytes != 0 {
+			t.Errorf("%s: an empty window has memory for %d, and %d and %d bytes", what, len(s.win.b), s.Bytes, s.QueueBytes)
+		}
+	}
+	f("dropped", func(s *Sender) {
+		for range 500 {
+			s.DropOldest()
+		}
+	})
+	f("sent", func(s *Sender) {
+		for range 500 {
+			s.Ack(packet.PUBACK, s.id(0))
+			s.Next()
+		}
+	})
+}
+
 func TestUnackedStops(t *testing.T) {
 	s := Sender{Max: 2}
 	for range 4 {
