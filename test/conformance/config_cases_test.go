@@ -291,21 +291,28 @@ func configSharedStrategies(e *env) {
 // configConnections: one connection too many is refused, and there is room again when another goes.
 func configConnections(e *env) {
 	p := e.own("--limits-max-connections", "2")
-	a, b := p.in(e, connect{}), p.in(e, connect{})
+	a, b := p.admitted(e), p.admitted(e)
 	c := p.at(e)
 	c.write(connect{id: e.unique()}.bytes(e.v))
 	c.turnedAway()
 	a.alive()
 	b.disconnect()
-	for range 100 { // the server may take note a little later
-		c = p.at(e)
-		if c.write(connect{id: e.unique()}.bytes(e.v)); c.nc != nil {
-			if q, err := c.read(patience); err == nil && q.typ == tCONNACK && q.code == 0 {
-				return
-			}
+	p.admitted(e).alive()
+}
+
+// admitted is a connection to a program that may still have to take note that another one is over.
+func (p *process) admitted(e *env) *client {
+	e.Helper()
+	for range 200 {
+		c := p.at(e)
+		c.id = e.unique()
+		c.write(connect{id: c.id}.bytes(e.v))
+		if q, err := c.read(patience); err == nil && q.typ == tCONNACK && q.code == 0 {
+			return c
 		}
 	}
-	e.Errorf("no connection is accepted after one went")
+	e.Fatal("no connection is accepted")
+	return nil
 }
 
 // configGoroutineDriver: the other way of serving connections, in short; -serve "--io goroutine" runs every case on it.
