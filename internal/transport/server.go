@@ -29,6 +29,8 @@ type Options struct {
 	MaxInput int
 	// Logger gets what has no other place to go. Default: nothing is logged.
 	Logger *slog.Logger
+
+	wrap func(driver) driver // for tests: comes between a Server and its driver
 }
 
 func (o *Options) setDefaults() {
@@ -138,6 +140,9 @@ func New(h Handler, o Options) (*Server, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start driver %q: %w", o.Driver, err)
+	}
+	if o.wrap != nil {
+		s.drv = o.wrap(s.drv)
 	}
 	for _, l := range s.loops {
 		s.loopWG.Go(func() { s.drv.run(l) })
