@@ -24,13 +24,7 @@ func (r *ring) push(x Slot) {
 	*r.at(int(r.n) - 1) = x
 }
 
-func (r *ring) pop() Slot {
-	x := *r.at(0)
-	r.drop()
-	return x
-}
-
-// drop removes the front.
+// drop removes the front, and does not shrink.
 func (r *ring) drop() {
 	*r.at(0) = Slot{}
 	r.head = int32((int(r.head) + 1) & (len(r.b) - 1))

@@ -136,7 +136,8 @@ func (s *Sender) Next() (id uint16, x Slot, ok bool) {
 	if s.queue.n == 0 || s.Room() == 0 {
 		return 0, Slot{}, false
 	}
-	x = s.unqueue()
+	x = *s.queue.at(0)
+	s.unqueue()
 	if x.State == Free {
 		x.State = Sent
 	}
@@ -157,14 +158,16 @@ func (s *Sender) DropOldest() (x Slot, ok bool) {
 	if s.queue.n == 0 {
 		return Slot{}, false
 	}
-	return s.unqueue(), true
+	x = *s.queue.at(0)
+	s.unqueue()
+	return x, true
 }
 
-func (s *Sender) unqueue() Slot {
-	x := s.queue.pop()
+// unqueue removes the oldest queued message.
+func (s *Sender) unqueue() {
+	s.QueueBytes -= s.queue.at(0).size()
+	s.queue.drop()
 	s.queue.shrink()
-	s.QueueBytes -= x.size()
-	return x
 }
 
 // take puts x at the end of the window, whose room was checked.
