@@ -1,4 +1,4 @@
-//go:build !unix
+//go:build !unix || plainread
 
 package transport
 
@@ -8,6 +8,9 @@ import (
 	"os"
 	"syscall"
 )
+
+// This file is for systems where a goroutine cannot wait for a socket without reading from it. The build tag plainread
+// makes it that of any system, for the tests.
 
 // sock is the reading half: an ordinary Read into a buffer of its own, from which read copies.
 type sock struct {
@@ -63,7 +66,7 @@ func (g *gconn) read(p []byte) (int, error) {
 
 func (g *gconn) tryWrite(*Turn, [][]byte) (int, error) { return 0, syscall.EAGAIN }
 
+// dead cannot be told without reading.
 func (g *gconn) dead() bool { return false }
 
-// vec has no use here.
-type vec struct{}
+const seesReset = false

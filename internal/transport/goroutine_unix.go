@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !plainread
 
 package transport
 
@@ -68,3 +68,5 @@ func (g *gconn) dead() bool {
 	n, err := unix.Poll(fds, 0)
 	return err == nil && n == 1 && fds[0].Revents&unix.POLLERR != 0
 }
+
+const seesReset = true // that a paused connection was reset
