@@ -150,10 +150,19 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 	}
 }
 
+// mostWaiting is how many acknowledgements of one client may wait for the store.
+const mostWaiting = 4096
+
 // congested stops reading from a client that asks and does not read the
-// answers, until it has read them: the out-queue is bounded.
+// answers, until it has read them, and from one whose messages the store does
+// not get done with: what waits for a client is bounded.
 func (c *conn) congested(t *turn) error {
-	if len(t.own) == 0 || c.io.Queued() < 2*t.o.MaxOutboundBytes {
+	switch {
+	case c.state != stOnline:
+		return nil
+	case len(t.own) > 0 && c.io.Queued() >= 2*t.o.MaxOutboundBytes:
+	case c.s.in != nil && c.s.in.Waiting() >= mostWaiting: // 3.x has no Receive Maximum
+	default:
 		return nil
 	}
 	c.flags |= flagCongested
@@ -306,7 +315,7 @@ func (c *conn) woken(t *turn) error {
 		}
 		c.retained(t)
 	}
-	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes {
+	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes && (c.s.in == nil || c.s.in.Waiting() < mostWaiting/2) {
 		c.flags &^= flagCongested
 	}
 	if c.flags&flagPaused != 0 && !c.waits() {

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"fmt"
+
 	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/internal/route"
 	"github.com/myelin-mqtt/myelin/internal/store"
@@ -201,18 +203,31 @@ func (t *turn) pumpWindow(s *session, lost []lostMessage) []lostMessage {
 		}
 		left, expired := x.Msg.Left(t.now)
 		again := x.Flags&qos.Resend != 0
-		if expired && !again { // [MQTT-3.3.2-5]; a message that was sent stays, [MQTT-4.3.3-7]
-			s.out.Send.Drop(id)
-			lost = append(lost, lostMessage{x.Msg, DropExpired})
-			continue
+		switch {
+		case expired && !again: // [MQTT-3.3.2-5]; a message that was sent stays, [MQTT-4.3.3-7]
+			lost = s.drop(id, &x, DropExpired, lost)
+		case x.State == qos.Held: // from the queue: its identifier is to be recorded first
+			t.record(s, id, x.LSN)
+		case !t.sendSlot(s, &x, id, left):
+			lost = s.drop(id, &x, DropTooLarge, lost)
 		}
-		if !t.sendSlot(s, &x, id, left) {
-			s.out.Send.Drop(id)
-			if s.store != nil && x.Flags&qos.Durable != 0 {
-				s.store.Ack(x.LSN)
-			}
-			lost = append(lost, lostMessage{x.Msg, DropTooLarge})
-		}
+	}
+}
+
+// drop ends the handshake of a message that is not sent. The caller holds s.mu.
+func (s *session) drop(id uint16, x *qos.Slot, why DropReason, lost []lostMessage) []lostMessage {
+	s.out.Send.Drop(id)
+	if s.store != nil && x.Flags&qos.Durable != 0 {
+		s.store.Ack(x.LSN)
+	}
+	return append(lost, lostMessage{x.Msg, why})
+}
+
+// record makes the packet identifier of a QoS 2 message durable; when it is,
+// pumpWindow may send it. The caller holds s.mu.
+func (t *turn) record(s *session, id uint16, lsn uint64) {
+	if s.store.Sent2(lsn, id, &outbound{t.b, s}, uint64(id)) {
+		s.out.Send.Hold(id, qos.Sent)
 	}
 }
 
@@ -237,10 +252,7 @@ func (t *turn) pumpStore(s *session, lost []lostMessage) []lostMessage {
 		n, more := s.store.Next(t.next[:room], t.now)
 		s.stored = more
 		for i := range t.next[:n] {
-			if d := &t.next[i]; !t.sendStored(s, d) {
-				s.store.Ack(d.LSN)
-				lost = append(lost, lostMessage{d.Msg, DropTooLarge})
-			}
+			lost = t.sendStored(s, &t.next[i], lost)
 		}
 		clear(t.next[:n])
 		if n == 0 {
@@ -250,30 +262,30 @@ func (t *turn) pumpStore(s *session, lost []lostMessage) []lostMessage {
 	return lost
 }
 
-// sendStored sends a message that the store handed out. false: too large.
-func (t *turn) sendStored(s *session, d *store.Delivery) bool {
-	left := t.left(d.Msg)
+// sendStored sends a message that the store handed out.
+func (t *turn) sendStored(s *session, d *store.Delivery, lost []lostMessage) []lostMessage {
 	x := qos.Slot{Msg: d.Msg, More: d.More, LSN: d.LSN, Sub: d.Sub, QoS: d.QoS, Flags: d.Flags | qos.Durable}
-	if d.QoS == 0 {
+	switch d.QoS {
+	case 0:
 		s.store.Ack(d.LSN)
-		return t.sendSlot(s, &x, 0, left)
+		if !t.sendSlot(s, &x, 0, t.left(d.Msg)) {
+			lost = append(lost, lostMessage{d.Msg, DropTooLarge})
+		}
+		return lost
+	case 2:
+		x.State = qos.Held
 	}
 	id := s.out.Send.Send(x)
-	if id == 0 {
-		return true // closed by bytes meanwhile: it waits in front of the store's
+	switch {
+	case id == 0: // closed by bytes meanwhile: it waits in front of the store's
+		return lost
+	case d.QoS == 2:
+		t.record(s, id, d.LSN)
+		return t.pumpWindow(s, lost)
+	case !t.sendSlot(s, &x, id, t.left(d.Msg)):
+		lost = s.drop(id, &x, DropTooLarge, lost)
 	}
-	if d.QoS == 2 {
-		done := s.store.Sent2(d.LSN, id, &outbound{t.b, s}, uint64(id))
-		if !done {
-			s.out.Send.Hold(id, qos.Held)
-			return true
-		}
-	}
-	if !t.sendSlot(s, &x, id, left) {
-		s.out.Send.Drop(id)
-		return false
-	}
-	return true
+	return lost
 }
 
 // outbound completes the store's records of a session's outgoing QoS 2
@@ -287,13 +299,17 @@ const recorded = 1 << 16
 
 // Done implements store.Completer.
 func (o *outbound) Done(tok uint64, err error) {
-	if err != nil {
-		return // the store has failed, and has said so; the client will ask again
-	}
 	t := o.b.borrow()
 	defer o.b.give(t)
 	s, id := o.s, uint16(tok)
 	s.mu.Lock()
+	if err != nil { // nothing can be promised any more
+		if s.io != nil {
+			s.io.Close(fmt.Errorf("store the state of a QoS 2 message: %w", err))
+		}
+		s.mu.Unlock()
+		return
+	}
 	if tok&recorded != 0 {
 		if _, ok := s.out.Send.Hold(id, qos.Released); ok && s.io != nil {
 			s.io.Append(t.tt, packet.AppendAck(nil, packet.PUBREL, s.ver, id, packet.Success))

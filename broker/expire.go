@@ -158,7 +158,7 @@ func (b *Broker) fireWill(t *turn, s *session) {
 func (t *turn) publish(m *packet.Publish, from *session) error {
 	t.n.pubIn[m.QoS()]++
 	t.n.pubBytesIn += uint64(len(m.Payload()))
-	_, _, err := t.route(t.routes.Find(m.Topic()), m, m, from, store.Inbound{}, nobody{}, 0)
+	_, _, err := t.route(t.find(m.Topic()), m, m, from, store.Inbound{}, nobody{}, 0)
 	if err != nil {
 		t.b.dropped(nil, m, DropRefused)
 	}
@@ -167,7 +167,7 @@ func (t *turn) publish(m *packet.Publish, from *session) error {
 
 // routeFor routes a message for a program.
 func (t *turn) routeFor(p *packet.Publish, c store.Completer) (done, matched bool, err error) {
-	return t.route(t.routes.Find(p.Topic()), p, p, nil, store.Inbound{}, c, 0)
+	return t.route(t.find(p.Topic()), p, p, nil, store.Inbound{}, c, 0)
 }
 
 // sweepRetained removes retained messages whose expiry interval has passed, a

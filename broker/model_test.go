@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -20,10 +21,16 @@ type modelled struct {
 	p       *peer // nil: not connected
 	durable bool
 	subs    map[string]packet.QoS
-	want    []string        // QoS 1 and 2 messages that it must get, in order
-	got     []string        // first arrivals of QoS 1 and 2, in order
-	seen    map[string]bool // payloads of got
-	held    []packet.Packet // acknowledgements that it keeps back
+	want    map[ordered][]string // QoS 1 and 2 messages that it must get, in order
+	got     map[ordered][]string // first arrivals of QoS 1 and 2, in order
+	seen    map[string]bool      // payloads of got
+	held    []packet.Packet      // acknowledgements that it keeps back
+}
+
+// ordered is what has an order: the messages of one topic and QoS [MQTT-4.6.0-5].
+type ordered struct {
+	topic string
+	qos   packet.QoS
 }
 
 // TestModel drives random clients through connects, clean and resumed, cut
@@ -85,8 +92,9 @@ func model(t *testing.T, rt *rapid.T, io string) {
 			n++
 			payload := fmt.Sprint(n)
 			for _, c := range clients {
-				if min(q, c.granted(name)) > 0 && c.subs != nil && (c.p != nil || c.durable) {
-					c.want = append(c.want, payload)
+				if g := min(q, c.granted(name)); g > 0 && c.subs != nil && (c.p != nil || c.durable) {
+					key := ordered{name, g}
+					c.want[key] = append(c.want[key], payload)
 				}
 			}
 			publish(rt, pub, name, payload, q, &id)
@@ -98,7 +106,7 @@ func model(t *testing.T, rt *rapid.T, io string) {
 				c.connect(rt, r, false, c.durable)
 			}
 			c.finish(rt, late)
-			if !slices.Equal(c.got, c.want) {
+			if !maps.EqualFunc(c.got, c.want, slices.Equal) {
 				rt.Fatalf("%s: got %v, want %v", c.id, c.got, c.want)
 			}
 		}
@@ -157,7 +165,7 @@ func (c *modelled) connect(rt *rapid.T, r *running, clean, durable bool) {
 		rt.Fatalf("%s: session present %v, want %v", c.id, a.SessionPresent, want)
 	}
 	if !a.SessionPresent {
-		*c = modelled{id: c.id, p: p, subs: map[string]packet.QoS{}, seen: map[string]bool{}}
+		*c = modelled{id: c.id, p: p, subs: map[string]packet.QoS{}, seen: map[string]bool{}, want: map[ordered][]string{}, got: map[ordered][]string{}}
 	}
 	c.durable = durable
 }
@@ -211,7 +219,8 @@ func (c *modelled) take(rt *rapid.T, x packet.Packet) {
 		}
 		if !c.seen[payload] {
 			c.seen[payload] = true
-			c.got = append(c.got, payload)
+			key := ordered{string(x.Topic()), x.QoS()}
+			c.got[key] = append(c.got[key], payload)
 		}
 	case *packet.Ack:
 		if x.Kind == packet.PUBREL {
@@ -233,9 +242,9 @@ func (c *modelled) ack() {
 // finish reads and acknowledges until nothing comes any more.
 func (c *modelled) finish(rt *rapid.T, late *storetest.Engine) {
 	for calm := 0; calm < 3; calm++ {
-		before := len(c.got)
+		before := len(c.seen)
 		c.until(rt, packet.PINGRESP)
-		if len(c.held) > 0 || len(c.got) > before || late != nil && !late.Idle() {
+		if len(c.held) > 0 || len(c.seen) > before || late != nil && !late.Idle() {
 			calm = -1
 		}
 		c.ack()

@@ -33,7 +33,7 @@ func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
 	if p.Retain() && t.o.Retain.Disabled && c.ver >= packet.V5 { // [MQTT-3.2.2-14]
 		return c.fail(t, packet.RetainNotSupported, "PUBLISH with RETAIN")
 	}
-	e := t.routes.Find(p.Topic())
+	e := t.find(p.Topic())
 	allowed := !bytes.HasPrefix(p.Topic(), sysPrefix) // the broker's own
 	if allowed && t.o.Authorizer != nil {
 		d := c.mayPublish(t, p, e)
@@ -217,7 +217,7 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 		if kept == nil {
 			kept = p.Keep(t.now)
 		}
-		epoch := t.b.table.Epoch()
+		epoch := t.epoch
 		done, err = t.b.store.Publish(kept, t.targets, in, c, tok)
 		clear(t.targets)
 		if done && err != nil {
@@ -226,7 +226,7 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 		if retain && t.b.table.Epoch() != epoch {
 			// A subscription that came between the match and the retaining got
 			// the message neither way: match again.
-			e = t.routes.Find(p.Topic())
+			e = t.find(p.Topic())
 		}
 	}
 	matched = retain || len(t.targets) > 0

@@ -24,6 +24,7 @@ type turn struct {
 	head    []byte         // the head of a PUBLISH being patched
 	targets []store.Target // of the message being routed
 	picked  []picked       // members of shared subscriptions that it goes to
+	epoch   uint64         // see find
 	expiry  uint32         // what is left of the expiry interval of enc's message
 	seed    uint64         // of random
 	next    [32]store.Delivery
@@ -36,6 +37,12 @@ type turn struct {
 
 func (b *Broker) newTurn() *turn {
 	return &turn{b: b, routes: route.NewCache(b.table, 0), seed: nonce() | 1}
+}
+
+// find is who gets a message; epoch is that of the subscriptions before.
+func (t *turn) find(name []byte) *route.Entry[*session] {
+	t.epoch = t.b.table.Epoch()
+	return t.routes.Find(name)
 }
 
 // begin starts a call from the transport.

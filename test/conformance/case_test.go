@@ -151,7 +151,7 @@ func allCases() []testCase {
 	return slices.Concat(connectCases(), authCases(), sessionCases(), willCases(), publishCases(), retainCases(), propertyCases(),
 		aliasCases(), flowCases(), quotaCases(), subscribeCases(), unsubscribeCases(), sharedCases(), topicCases(), errorCases(), wsCases(),
 		badCases(), serverCases(), furtherCases(), loadCases(),
-		configCases(), tableCases())
+		configCases(), edgeCases(), tableCases())
 }
 
 // TestCases runs every case in every version that it is for, all in parallel, beside a pair of clients that must not notice, and then

@@ -97,6 +97,7 @@ type process struct {
 	done    chan error
 	tcp, ws string
 	log     string
+	over    bool // it was asked to end already
 }
 
 // start runs the program on free ports and waits until it listens.

@@ -268,7 +268,7 @@ func retainHundredThousand(e *env) {
 		}
 		c.alive()
 	}
-	all("x")
+	all(strings.Repeat("x", 80))
 	defer all("")
 	sub := e.client()
 	id := sub.free()

@@ -30,7 +30,13 @@ func (e *env) own(args ...string) *process {
 	if err != nil {
 		e.Fatal(err)
 	}
-	e.Cleanup(func() { p.cmd.Process.Kill() })
+	e.Cleanup(func() {
+		if p.over {
+			p.cmd.Process.Kill()
+		} else if err := p.stop(); err != nil {
+			e.Error(err)
+		}
+	})
 	return p
 }
 
@@ -62,6 +68,7 @@ func transports(e *env) {
 func shutdown(e *env) {
 	p := e.own()
 	c := p.in(e, lasting(e.unique()))
+	p.over = true
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	c.closed(0x8B)
 	select {
