@@ -32,7 +32,7 @@ type Broker struct {
 	serial   atomic.Uint64 // of assigned client identifiers and in-process subscribers
 	nonce    uint64
 	draining atomic.Bool
-	skew     atomic.Int64  // added to the clock; tests move time with it
+	stopped  atomic.Int64  // the time in Unix nanoseconds at which a test stopped the clock, 0: it goes
 	closed   chan struct{} // of Serve's end
 	closing  sync.Once
 

@@ -506,7 +506,6 @@ func (c *conn) detach(t *turn, err error) {
 	s.io, s.more = nil, nil
 	s.setLoad()
 	s.mu.Unlock()
-	c.b.stats.connected.Add(-1)
 	if c.code == packet.Success && !errors.Is(err, errLeft) {
 		c.code = packet.UnspecifiedError
 	}
@@ -528,6 +527,7 @@ func (c *conn) detach(t *turn, err error) {
 		c.b.rest(s, t.nano)
 	}
 	c.b.registry.release(s, ended, newSession)
+	c.b.stats.connected.Add(-1)
 }
 
 // rest arms the timers of a session that nobody owns any more.

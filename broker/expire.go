@@ -43,7 +43,12 @@ func (d *deadlines) Pop() any {
 }
 
 // clock is the time in Unix nanoseconds.
-func (b *Broker) clock() int64 { return time.Now().UnixNano() + b.skew.Load() }
+func (b *Broker) clock() int64 {
+	if at := b.stopped.Load(); at != 0 {
+		return at
+	}
+	return time.Now().UnixNano()
+}
 
 func (e *expirer) init() { e.wake = make(chan struct{}, 1) }
 

@@ -157,6 +157,7 @@ func (s *script) do(f []string) {
 	}
 	if s.b == nil {
 		s.b = start(s.t, s.o)
+		s.b.stopped.Store(time.Now().UnixNano())
 	}
 	if f[0] == "advance" {
 		d, err := time.ParseDuration(w.plain[0])
@@ -308,7 +309,7 @@ func (s *script) publish(p *peer, w *words) {
 // advance moves the broker's clock, and does what is due.
 func (s *script) advance(d time.Duration) {
 	b := s.b.Broker
-	b.skew.Add(int64(d))
+	b.stopped.Add(int64(d))
 	for {
 		x, _ := b.expirer.next(b.clock())
 		if x == nil {
@@ -318,38 +319,15 @@ func (s *script) advance(d time.Duration) {
 	}
 }
 
-// settle pings every client until nothing is on its way any more, and returns
-// what they received.
+// settle waits until nothing is on its way any more, and returns what the
+// clients received. Loops wake each other, so a ping alone proves nothing: no
+// connection may have word waiting for it, before a round of pings and after.
 func (s *script) settle() (out []string) {
 	got := map[string][]string{}
-	calm := 2 // what one client caused may reach another after that one was asked
-	if s.late != nil {
-		calm = 4
-	}
-	for n := 0; n < calm; n++ {
-		if s.late != nil && !s.late.Idle() {
-			n = 0
-		}
-		for _, name := range s.order {
-			p := s.peers[name]
-			if p == nil {
-				continue
-			}
-			p.c.Write((&packet.Pingreq{}).Append(nil, p.v))
-			for {
-				x, err := p.read()
-				if err != nil {
-					got[name] = append(got[name], name+": "+err.Error())
-					delete(s.peers, name)
-					p.c.Close()
-					s.left()
-					break
-				}
-				if x.Type() == packet.PINGRESP {
-					break
-				}
-				got[name] = append(got[name], name+": "+describe(x))
-			}
+	for round := 0; ; round++ {
+		eventually(s.t, "quiet", s.quiet)
+		if news := s.ping(got); round > 0 && !news && s.quiet() {
+			break
 		}
 	}
 	for _, name := range s.order {
@@ -357,6 +335,56 @@ func (s *script) settle() (out []string) {
 	}
 	s.order = slices.DeleteFunc(s.order, func(name string) bool { return s.peers[name] == nil })
 	return out
+}
+
+// quiet tells whether no connection has word waiting for it.
+func (s *script) quiet() bool {
+	if s.b == nil {
+		return true
+	}
+	if s.late != nil && !s.late.Idle() {
+		return false
+	}
+	quiet := true
+	for i := range s.b.registry.shards {
+		sh := &s.b.registry.shards[i]
+		sh.mu.Lock()
+		for _, x := range sh.sessions {
+			if x.owner != nil && (x.ready.Load() || x.owner.signals.Load() != 0 || x.line != nil) {
+				quiet = false
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return quiet
+}
+
+// ping has every client answered, and notes what came before the answers.
+func (s *script) ping(got map[string][]string) (news bool) {
+	for _, name := range s.order {
+		p := s.peers[name]
+		if p == nil {
+			continue
+		}
+		p.c.Write((&packet.Pingreq{}).Append(nil, p.v))
+		for {
+			x, err := p.read()
+			if err != nil {
+				got[name] = append(got[name], name+": "+err.Error())
+				delete(s.peers, name)
+				p.c.Close()
+				s.left()
+				news = true
+				break
+			}
+			if x.Type() == packet.PINGRESP {
+				break
+			}
+			got[name] = append(got[name], name+": "+describe(x))
+			news = true
+		}
+	}
+	return news
 }
 
 // describe is the packet with a PUBLISH's payload.

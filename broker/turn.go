@@ -48,7 +48,10 @@ func (t *turn) find(name []byte) *route.Entry[*session] {
 // begin starts a call from the transport.
 func (t *turn) begin(tt *transport.Turn) {
 	t.tt, t.o = tt, t.b.opt()
-	t.nano = tt.Now + t.b.skew.Load()
+	t.nano = tt.Now
+	if at := t.b.stopped.Load(); at != 0 {
+		t.nano = at
+	}
 	if now := uint32(t.nano / 1e9); now != t.now {
 		t.now = now
 		t.routes.Sweep(1024) // entries that nobody asks for hold no ended sessions
