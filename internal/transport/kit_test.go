@@ -41,6 +41,18 @@ func eachTransport(t *testing.T, f func(t *testing.T, driver, scheme string)) {
 	})
 }
 
+// eachAtOnce is eachTransport for tests that mostly wait: they do so together.
+func eachAtOnce(t *testing.T, f func(t *testing.T, driver, scheme string)) {
+	for _, d := range drivers() {
+		for _, s := range []string{"tcp", "unix", "ws"} {
+			t.Run(d+" "+s, func(t *testing.T) {
+				t.Parallel()
+				f(t, d, s)
+			})
+		}
+	}
+}
+
 // echo is a Handler that sends back whole messages, 4 bytes of length and the rest, or what its fields say. It checks that
 // calls for one connection never overlap.
 type echo struct {
