@@ -178,13 +178,16 @@ func (b *Broker) Close() {
 }
 
 // Reload takes new options for what can change while the broker runs. applied
-// names what changed, needRestart what is different and stays as it was.
+// names what changed, needRestart what is different and stays as it was. The
+// authenticator, authorizer, events and logger of New stay in any case, and a
+// connection keeps what its CONNACK promised.
 func (b *Broker) Reload(o Options) (applied, needRestart []string, err error) {
 	if err := o.validate(); err != nil {
 		return nil, nil, fmt.Errorf("check options: %w", err)
 	}
-	o.setDefaults()
 	old := b.opt()
+	wired(old, &o)
+	o.setDefaults()
 	for _, f := range fixedOptions {
 		if !f.same(old, &o) {
 			needRestart = append(needRestart, f.name)
@@ -207,19 +210,17 @@ func (b *Broker) Disconnect(clientID string, code packet.Reason) bool {
 	if c == nil {
 		return false
 	}
-	c.kick.Store(uint32(code))
-	c.signal(sigKick)
+	c.signal(sigKick | uint32(code)<<kickShift)
 	return true
 }
 
 // storeDropped takes word from the store of what its limits cost.
-func (b *Broker) storeDropped(m *packet.Publish, why mem.Reason) {
-	switch why {
-	case mem.QueueFull:
-		b.dropped(nil, m, DropQueueFull)
-	case mem.Expired:
-		b.dropped(nil, m, DropExpired)
-	case mem.RetainedFull:
-		b.dropped(nil, m, DropRetainFull)
+func (b *Broker) storeDropped(clientID string, m *packet.Publish, why mem.Reason) {
+	reason := map[mem.Reason]DropReason{mem.QueueFull: DropQueueFull, mem.Expired: DropExpired,
+		mem.RetainedFull: DropRetainFull, mem.SessionEnded: DropSessionEnded}[why]
+	var s *session
+	if clientID != "" {
+		s = b.registry.lookup(clientID)
 	}
+	b.dropped(s, m, reason)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,8 +29,12 @@ type conn struct {
 	async   *async                 // completions of the store, nil until one is late
 
 	signals atomic.Uint32
-	kick    atomic.Uint32 // the reason code of sigKick
-	policy  uint32        // the access rules' epoch of allowed
+	policy  uint32     // the access rules' epoch of allowed
+	most    packet.QoS // the highest QoS of allowed
+
+	maxPacket  uint32 // promised by the CONNACK, as are the next two
+	receiveMax uint16
+	aliasMax   uint16
 
 	state state
 	ver   packet.Version
@@ -44,6 +49,7 @@ const (
 	stNew     state = iota // no CONNECT yet
 	stAuth                 // the authenticator is asked
 	stAuthing              // an AUTH of the client is awaited
+	stWill                 // the access rules are asked for the will
 	stLine                 // waits for the session's owner to leave
 	stClaim                // the store is asked for the session
 	stOnline               // CONNACK sent
@@ -61,6 +67,9 @@ const (
 	sigShutdown                    // the broker drains
 	sigAccess                      // an Authorizer's answer is there
 )
+
+// kickShift is where the reason code of sigKick stands in conn.signals.
+const kickShift = 24
 
 // Bits of conn.flags.
 const (
@@ -127,7 +136,7 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 	t.begin(tt)
 	defer t.finish(c)
 	for {
-		limit := t.o.MaxPacketSize
+		limit := int(c.maxPacket)
 		if c.state != stOnline {
 			limit = t.o.MaxConnectSize
 		}
@@ -150,6 +159,10 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 	}
 }
 
+// mostJobs is how many subscriptions of one client may wait for their retained
+// messages.
+const mostJobs = 1024
+
 // mostWaiting is how many acknowledgements of one client may wait for the store.
 const mostWaiting = 4096
 
@@ -160,7 +173,9 @@ func (c *conn) congested(t *turn) error {
 	switch {
 	case c.state != stOnline:
 		return nil
-	case len(t.own) > 0 && c.io.Queued() >= 2*t.o.MaxOutboundBytes:
+	case c.io.Queued() >= 4*t.o.MaxOutboundBytes:
+	case c.jobs != nil && c.jobs.waiting >= mostJobs:
+	case c.async != nil && len(c.async.later) >= mostJobs:
 	case c.s.in != nil && c.s.in.Waiting() >= mostWaiting: // 3.x has no Receive Maximum
 	default:
 		return nil
@@ -288,10 +303,10 @@ func (c *conn) woken(t *turn) error {
 	case sig&sigShutdown != 0 && c.state == stOnline:
 		return c.goodbye(t, packet.ServerShuttingDown, "server shuts down")
 	case sig&sigKick != 0 && c.state == stOnline:
-		return c.goodbye(t, packet.Reason(c.kick.Load()), "disconnected by the server")
+		return c.goodbye(t, packet.Reason(sig>>kickShift), "disconnected by the server")
 	}
 	switch c.state {
-	case stAuth, stLine, stClaim:
+	case stAuth, stWill, stLine, stClaim:
 		if err := c.advance(t); err != nil {
 			if err == transport.ErrPaused {
 				return nil
@@ -315,7 +330,7 @@ func (c *conn) woken(t *turn) error {
 		}
 		c.retained(t)
 	}
-	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes && (c.s.in == nil || c.s.in.Waiting() < mostWaiting/2) {
+	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes && (c.jobs == nil || c.jobs.waiting < mostJobs/2) && (c.async == nil || len(c.async.later) < mostJobs/2) && (c.s.in == nil || c.s.in.Waiting() < mostWaiting/2) {
 		c.flags &^= flagCongested
 	}
 	if c.flags&flagPaused != 0 && !c.waits() {
@@ -329,7 +344,7 @@ func (c *conn) woken(t *turn) error {
 // waits tells whether the input is to stay paused.
 func (c *conn) waits() bool {
 	switch c.state {
-	case stAuth, stLine, stClaim:
+	case stAuth, stWill, stLine, stClaim:
 		return true
 	}
 	return c.flags&(flagReauth|flagCongested) != 0
@@ -346,9 +361,15 @@ func (h *handler) Timeout(tt *transport.Turn, tc *transport.Conn) error {
 	c, t := tc.Data.(*conn), tt.Local.(*turn)
 	t.begin(tt)
 	defer t.finish(c)
-	if c.state != stOnline {
+	switch c.state {
+	case stOnline:
+	case stNew:
 		c.state = stOver
 		return c.refused(&over{packet.UnspecifiedError, "no CONNECT in time"})
+	case stAuth, stAuthing, stWill:
+		return c.refuse(t, packet.ServerUnavailable, "not authenticated in time")
+	default:
+		return c.refuse(t, packet.ServerUnavailable, "session not free in time")
 	}
 	c.b.log.Info("keep alive timeout", "client", c.s.id, "address", c.io.RemoteAddr())
 	return c.goodbye(t, packet.KeepAliveTimeout, "keep alive timeout") // [MQTT-3.1.2-22]
@@ -415,13 +436,22 @@ func (c *conn) info() *Client {
 type async struct {
 	mu    sync.Mutex
 	done  []completion
-	later map[uint64]func(t *turn, err error) error // rare calls, by token
-	next  uint64
+	later []rare // rare calls in their order; the owner's
+	next  uint64 // the token of the last
 }
 
 type completion struct {
 	tok uint64
 	err error
+}
+
+// rare is a call of the store that is not for a PUBLISH. What follows from it
+// is done in the order of the calls.
+type rare struct {
+	tok  uint64
+	then func(t *turn, err error) error
+	done bool
+	err  error
 }
 
 // rareToken marks the tokens of calls that are not the ack of a PUBLISH.
@@ -450,13 +480,11 @@ func (c *conn) call(t *turn, begin func(tok uint64) (done bool), then func(t *tu
 	a := c.waiter()
 	a.next++
 	tok := a.next | rareToken
-	if begin(tok) {
+	done := begin(tok)
+	if done && len(a.later) == 0 {
 		return then(t, nil)
 	}
-	if a.later == nil {
-		a.later = map[uint64]func(*turn, error) error{}
-	}
-	a.later[tok] = then
+	a.later = append(a.later, rare{tok: tok, then: then, done: done})
 	return nil
 }
 
@@ -472,12 +500,14 @@ func (c *conn) completions(t *turn) error {
 			c.committed(t, d.tok, d.err)
 			continue
 		}
-		then := a.later[d.tok]
-		delete(a.later, d.tok)
-		if then == nil {
-			continue
+		if i := slices.IndexFunc(a.later, func(r rare) bool { return r.tok == d.tok }); i >= 0 {
+			a.later[i].done, a.later[i].err = true, d.err
 		}
-		if err := then(t, d.err); err != nil {
+	}
+	for len(a.later) > 0 && a.later[0].done {
+		r := a.later[0]
+		a.later = slices.Delete(a.later, 0, 1)
+		if err := r.then(t, r.err); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	sess "github.com/myelin-mqtt/myelin/internal/session"
@@ -125,6 +126,8 @@ func (c *conn) check(t *turn, u *setup) (packet.Reason, string) {
 		return packet.BadAuthenticationMethod, "authentication method " + strconv.Quote(u.AuthMethod) + " is not supported"
 	case u.Will != nil && u.Will.Retain && t.o.Retain.Disabled: // [MQTT-3.2.2-13]
 		return packet.RetainNotSupported, "will is retained"
+	case u.Will != nil && strings.HasPrefix(u.Will.Topic, string(sysPrefix)):
+		return packet.NotAuthorized, "will to a topic of the broker's own"
 	case u.Will != nil && t.o.MaxTopicLevels > 0 && levels(u.Will.Topic) > t.o.MaxTopicLevels:
 		return packet.TopicNameInvalid, "will topic has too many levels"
 	}
@@ -142,6 +145,10 @@ func (c *conn) grantLimits(t *turn, u *setup) {
 	}
 	if m := t.o.MaxSessionExpiry; m > 0 {
 		u.expiry = min(u.expiry, m)
+	}
+	c.maxPacket = uint32(t.o.MaxPacketSize)
+	if u.Version >= packet.V5 {
+		c.receiveMax, c.aliasMax = t.o.ReceiveMaximum, uint16(max(t.o.TopicAliasMaximum, 0))
 	}
 	if m := t.o.MaxKeepAlive; m > 0 && (u.alive == 0 || u.alive > m) {
 		u.alive = m
@@ -166,6 +173,8 @@ func (c *conn) advance(t *turn) error {
 		switch c.state {
 		case stAuth:
 			err = c.authenticated(t)
+		case stWill:
+			err = c.allowedWill(t)
 		case stLine:
 			err = c.acquired(t)
 		case stClaim:
@@ -201,6 +210,27 @@ func (c *conn) authenticated(t *turn) error {
 		u.Username, c.client = a.Username, nil
 	}
 	u.data = a.Data
+	if u.MaxPacket > 0 && c.answerOf(t).Length(c.ver) > int(u.MaxPacket) { // [MQTT-3.1.2-24]
+		return c.refuse(t, packet.PacketTooLarge, "CONNACK exceeds the client's maximum packet size")
+	}
+	c.state = stWill
+	return nil
+}
+
+// allowedWill asks the access rules for the will, and gets in line for the
+// session.
+func (c *conn) allowedWill(t *turn) error {
+	u := c.setup
+	if a := t.o.Authorizer; a != nil && u.Will != nil {
+		u.asked = true
+		q := AccessRequest{Client: c.info(), Action: Publish, Topic: u.Will.Topic, QoS: u.Will.QoS, Retain: u.Will.Retain}
+		switch a.Access(&q, func() { c.signal(sigAccess) }) {
+		case Later:
+			return transport.ErrPaused
+		case Deny:
+			return c.refuse(t, packet.NotAuthorized, "will to "+strconv.Quote(u.Will.Topic))
+		}
+	}
 	c.state = stLine
 	s := c.b.registry.acquire(u.id, c, newSession)
 	if s == nil {
@@ -265,8 +295,33 @@ type sink struct {
 
 // Claimed implements store.Sink.
 func (k *sink) Claimed(s store.Session, st *store.State, err error) {
-	k.c.setup.claim.Store(&claim{s, st, err})
+	if !k.c.setup.claim.CompareAndSwap(nil, &claim{s, st, err}) {
+		k.c.b.orphan(k.s, s)
+		return
+	}
 	k.c.signal(sigClaimed)
+}
+
+// abandoned is the answer to a claim whose connection did not wait for it.
+var abandoned claim
+
+// orphan takes a session that the store gives to a connection that is gone: a
+// new one ends, as nobody was told of it; an old one goes on waiting.
+func (b *Broker) orphan(s *session, claimed store.Session) {
+	fresh := s.store == nil
+	if fresh {
+		s.store = claimed
+	}
+	s.will = nil
+	if fresh || s.store == nil {
+		t := b.borrow()
+		b.end(t, s)
+		b.give(t)
+	} else {
+		s.store.Detach(s.expiry, false)
+		b.rest(s, b.clock())
+	}
+	b.registry.release(s, fresh, newSession)
 }
 
 // Ready implements store.Sink.
@@ -282,6 +337,9 @@ func (c *conn) claimed(t *turn) error {
 	s := u.grant.Load()
 	if a.err != nil {
 		s.will = nil
+		if s.store != nil {
+			c.b.rest(s, t.nano)
+		}
 		c.b.registry.release(s, s.store == nil, newSession)
 		u.grant.Store(nil)
 		return c.refuse(t, packet.ServerUnavailable, "claim session: "+a.err.Error())
@@ -290,10 +348,7 @@ func (c *conn) claimed(t *turn) error {
 	if s.store == nil { // else it is the same, and others read it
 		s.store = a.s
 	}
-	c.connack(t, s, present)
-	if c.state == stOver {
-		return &over{packet.PacketTooLarge, "CONNACK exceeds the client's maximum packet size"}
-	}
+	c.connack(t, present)
 	c.attach(t, s)
 	if u.Username != "" {
 		c.client = c.info()
@@ -314,45 +369,47 @@ func (c *conn) claimed(t *turn) error {
 	return nil
 }
 
-// connack sends the CONNACK: what differs from the protocol's defaults, and
-// the Maximum Packet Size always.
-func (c *conn) connack(t *turn, s *session, present bool) {
+// answerOf is the CONNACK of success: what differs from the protocol's
+// defaults, and the Maximum Packet Size always.
+func (c *conn) answerOf(t *turn) *packet.Connack {
 	u := c.setup
 	a := &t.connack
-	*a = packet.Connack{SessionPresent: present} // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
-	if c.ver >= packet.V5 {
-		if u.expiry != u.SessionExpiry {
-			a.SessionExpiry = &u.expiry
-		}
-		a.ReceiveMax = new(t.o.ReceiveMaximum)
-		if t.o.MaxPacketSize < MaxPacketSize {
-			a.MaxPacket = new(uint32(t.o.MaxPacketSize))
-		}
-		if u.assigned { // [MQTT-3.1.3-7]
-			a.AssignedClientID = u.id
-		}
-		a.AliasMax = new(aliasMax(t.o))
-		if t.o.Retain.Disabled {
-			a.RetainAvailable = new(false)
-		}
-		if u.alive != u.KeepAlive {
-			a.ServerKeepAlive = &u.alive
-		}
-		if u.RequestResponseInfo { // [MQTT-3.1.2-28]
-			a.ResponseInfo = t.o.ResponseInformation
-		}
-		if u.HasAuthMethod { // [MQTT-4.12.0-5]
-			a.AuthMethod, a.AuthData = u.AuthMethod, u.data
-		}
+	*a = packet.Connack{}
+	if c.ver < packet.V5 {
+		return a
 	}
-	if u.MaxPacket > 0 && a.Length(c.ver) > int(u.MaxPacket) { // [MQTT-3.1.2-24]
-		c.state = stOver
-		c.b.registry.release(s, true, newSession)
-		c.setup.grant.Store(nil)
-		return
+	if u.expiry != u.SessionExpiry {
+		a.SessionExpiry = &u.expiry
 	}
-	t.own = a.Append(t.own, c.ver) // [MQTT-3.2.0-1]
+	a.ReceiveMax, a.AliasMax = &c.receiveMax, &c.aliasMax
+	if c.maxPacket < MaxPacketSize {
+		a.MaxPacket = &c.maxPacket
+	}
+	if u.assigned { // [MQTT-3.1.3-7]
+		a.AssignedClientID = u.id
+	}
+	if t.o.Retain.Disabled {
+		a.RetainAvailable = new(false)
+	}
+	if u.alive != u.KeepAlive {
+		a.ServerKeepAlive = &u.alive
+	}
+	if u.RequestResponseInfo { // [MQTT-3.1.2-28]
+		a.ResponseInfo = t.o.ResponseInformation
+	}
+	if u.HasAuthMethod { // [MQTT-4.12.0-5]
+		a.AuthMethod, a.AuthData = u.AuthMethod, u.data
+	}
+	return a
+}
+
+// connack sends the CONNACK [MQTT-3.2.0-1].
+func (c *conn) connack(t *turn, present bool) {
+	a := c.answerOf(t)
+	a.SessionPresent = present // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+	t.own = a.Append(t.own, c.ver)
 	t.n.packetsOut++
+	*a = packet.Connack{}
 }
 
 // attach makes the session's deliveries go to this connection, after the
@@ -364,13 +421,13 @@ func (c *conn) attach(t *turn, s *session) {
 	t.flush(c)
 	c.state, c.s = stOnline, s
 	if s.in != nil {
-		s.in.Resume(c.window(t))
+		s.in.Resume(c.window())
 	}
 	s.mu.Lock()
-	s.ver, s.maxPacket, s.told = c.ver, u.MaxPacket, 0
-	s.more = nil
+	s.ver, s.maxPacket = c.ver, u.MaxPacket
+	s.told.Store(0)
 	if n := min(int(u.AliasMax), t.o.TopicAliasOutbound); n > 0 {
-		s.more = &more{alias: &aliases{max: uint16(n)}}
+		s.setAlias(&aliases{max: uint16(n)})
 	}
 	s.out.Send.MaxBytes = int32(min(t.o.MaxInflightBytes, 1<<30))
 	s.out.Send.Resume(t.o.inflight(&u.Connect), func(id uint16) { // [MQTT-4.4.0-1]
@@ -387,21 +444,16 @@ func (c *conn) attach(t *turn, s *session) {
 
 // window is what the CONNACK allowed the client: its Receive Maximum, which
 // 3.x clients do not have, and its Topic Alias Maximum.
-func (c *conn) window(t *turn) (receiveMax, alias uint16) {
-	if c.ver < packet.V5 {
-		return 0, 0
-	}
-	return t.o.ReceiveMaximum, aliasMax(t.o)
+func (c *conn) window() (receiveMax, alias uint16) {
+	return c.receiveMax, c.aliasMax
 }
 
-func aliasMax(o *Options) uint16 { return uint16(max(o.TopicAliasMaximum, 0)) }
-
 // receiver is the receiving half of the session, made at first use.
-func (c *conn) receiver(t *turn) *sess.In {
+func (c *conn) receiver() *sess.In {
 	s := c.s
 	if s.in == nil {
 		s.in = new(sess.In)
-		s.in.Resume(c.window(t))
+		s.in.Resume(c.window())
 	}
 	return s.in
 }
@@ -419,7 +471,9 @@ func (c *conn) refuse(t *turn, code packet.Reason, text string) error {
 		if u := c.setup; u != nil && u.MaxPacket > 0 && a.Length(c.ver) > int(u.MaxPacket) { // [MQTT-3.2.2-19]
 			a.ReasonString = ""
 		}
-		t.own = a.Append(t.own, c.ver)
+		if u := c.setup; u == nil || u.MaxPacket == 0 || a.Length(c.ver) <= int(u.MaxPacket) { // [MQTT-3.1.2-24]
+			t.own = a.Append(t.own, c.ver)
+		}
 	case c.ver != 0 || code == packet.UnsupportedProtocolVersion:
 		v := c.ver
 		if v == 0 {
@@ -464,6 +518,9 @@ func (c *conn) abandon(*turn) {
 	if s == nil {
 		return
 	}
+	if u.claimed && u.claim.CompareAndSwap(nil, &abandoned) {
+		return // the store's answer is not there yet: orphan will see to it
+	}
 	if u.claimed { // its timers were stopped, and its will is this connection's
 		s.will = nil
 		if s.store != nil {
@@ -503,7 +560,8 @@ func (c *conn) onDisconnect(t *turn, b []byte, hdr int) error {
 func (c *conn) detach(t *turn, err error) {
 	s := c.s
 	s.mu.Lock()
-	s.io, s.more = nil, nil
+	s.io = nil
+	s.setAlias(nil)
 	s.setLoad()
 	s.mu.Unlock()
 	if c.code == packet.Success && !errors.Is(err, errLeft) {
@@ -607,6 +665,7 @@ func (c *conn) reauthenticated(t *turn) error {
 	case a.Code != packet.Success: // [MQTT-4.12.1-2]
 		return c.fail(t, failure(a.Code), a.Reason)
 	}
+	c.allowed = nil // another user's rules
 	if a.Username != "" {
 		renamed := *c.info()
 		renamed.Username = a.Username

@@ -29,53 +29,63 @@ func (t *turn) deliver(sub *route.Sub[*session], more []uint32, p, kept *packet.
 	if len(more) > 1 {
 		f.more = several(more)
 	}
-	lost := dropReasons
-	var loser *packet.Publish
-	drops := 1
 	s.mu.Lock()
-	switch {
-	case s.io == nil && s.local() != nil:
-		if !s.local().put(p) {
-			lost = DropSubscriber
-		}
-	case s.io == nil:
+	if s.io == nil && s.local() == nil {
 		s.mu.Unlock()
 		return false
-	case f.qos == 0:
+	}
+	lost := t.deliverLocked(s, p, &f, flags)
+	s.mu.Unlock()
+	lost.report(t.b, s)
+	return true
+}
+
+// loss is what a delivery cost: n messages like m.
+type loss struct {
+	m   *packet.Publish
+	why DropReason
+	n   int
+}
+
+// report counts a loss; the caller holds no session's lock.
+func (l loss) report(b *Broker, s *session) {
+	for range l.n {
+		b.dropped(s, l.m, l.why)
+	}
+}
+
+// deliverLocked is deliver to a session that is there. The caller holds s.mu.
+func (t *turn) deliverLocked(s *session, p *packet.Publish, f *form, flags uint8) loss {
+	if s.io == nil {
+		if !s.local().put(p) {
+			return loss{p, DropSubscriber, 1}
+		}
+		return loss{}
+	}
+	if f.qos == 0 {
 		switch {
 		case s.io.Queued() > t.o.MaxOutboundBytes:
-			lost = DropSlow
-		case !t.send(s, p, &f):
-			lost = DropTooLarge
+			return loss{p, DropSlow, 1}
+		case !t.send(s, p, f):
+			return loss{p, DropTooLarge, 1}
 		}
-	default:
-		x := qos.Slot{Msg: kept, Sub: f.sub, More: f.more, QoS: f.qos, Flags: flags}
-		if f.retain {
-			x.Flags |= qos.Retain
-		}
-		l := t.o.limits()
-		d := s.out.Deliver(x, &l)
-		if f.id = d.ID; f.id != 0 && !t.send(s, p, &f) {
-			s.out.Send.Drop(f.id) // [MQTT-3.1.2-25]
-			lost = DropTooLarge
-		}
-		if d.Dropped != nil {
-			lost, loser, drops = DropQueueFull, d.Dropped, d.Drops
-		}
-		if s.shared > 0 {
-			s.setLoad()
-		}
+		return loss{}
 	}
-	s.mu.Unlock()
-	if lost != dropReasons {
-		if loser == nil {
-			loser = p
-		}
-		for range drops {
-			t.b.dropped(s, loser, lost)
-		}
+	x := qos.Slot{Msg: f.kept, Sub: f.sub, More: f.more, QoS: f.qos, Flags: flags}
+	if f.retain {
+		x.Flags |= qos.Retain
 	}
-	return true
+	l := t.o.limits()
+	d := s.out.Deliver(x, &l)
+	lost := loss{d.Dropped, DropQueueFull, d.Drops}
+	if f.id = d.ID; f.id != 0 && !t.send(s, p, f) {
+		s.out.Send.Drop(f.id) // [MQTT-3.1.2-25]
+		lost = loss{p, DropTooLarge, 1}
+	}
+	if s.shared > 0 {
+		s.setLoad()
+	}
+	return lost
 }
 
 // several makes a place for subscription identifiers that outlives the call.
@@ -87,7 +97,7 @@ func several(ids []uint32) *[]uint32 { return &ids }
 // exceeds the client's Maximum Packet Size [MQTT-3.1.2-24].
 func (t *turn) send(s *session, p *packet.Publish, f *form) bool {
 	payload := p.Payload()
-	if (s.more == nil || s.ver < packet.V5) && (f.sub == 0 || s.ver < packet.V5) {
+	if s.ver < packet.V5 || f.sub == 0 && s.alias() == nil {
 		head, at := t.enc.Head(packet.FormOf(s.ver, f.qos))
 		if s.maxPacket != 0 && len(head)+len(payload) > int(s.maxPacket) {
 			return false
@@ -364,7 +374,7 @@ func (c *conn) onAck(t *turn, typ packet.Type, b []byte, hdr int) error {
 
 // onPubrel ends the receiving side of a QoS 2 message [MQTT-4.3.3-11].
 func (c *conn) onPubrel(t *turn, id uint16) error {
-	code := c.receiver(t).Release(id)
+	code := c.receiver().Release(id)
 	if code == packet.Success && c.s.store != nil {
 		return c.call(t, func(tok uint64) bool { return c.s.store.Release2(id, c, tok) }, func(t *turn, err error) error {
 			if err != nil {

@@ -3,6 +3,7 @@ package broker
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type expirer struct {
 	mu   sync.Mutex // guards what follows
 	due  deadlines
+	live int           // entries that are not void
 	wake chan struct{} // has room for one
 	// owner owns a session while the expirer works on it; it is no connection.
 	owner conn
@@ -66,7 +68,9 @@ func (b *Broker) arm(s *session) {
 	}
 	e := &b.expirer
 	e.mu.Lock()
-	s.timer++
+	e.void(s)
+	s.timer |= armed
+	e.live++
 	heap.Push(&e.due, deadline{at, s, s.timer})
 	first := e.due[0].s == s
 	e.mu.Unlock()
@@ -78,10 +82,25 @@ func (b *Broker) arm(s *session) {
 	}
 }
 
+// armed is the bit of session.timer that says that there is an entry.
+const armed = 1
+
+// void ends the session's entry. The caller holds mu.
+func (e *expirer) void(s *session) {
+	if s.timer&armed != 0 {
+		e.live--
+	}
+	s.timer = (s.timer | armed) + 1
+}
+
 // cancel voids the session's entries. The caller owns the session.
 func (e *expirer) cancel(s *session) {
 	e.mu.Lock()
-	s.timer++
+	e.void(s)
+	if len(e.due) > 2*e.live+1024 { // else clients that come and go pile them up
+		e.due = slices.DeleteFunc(e.due, func(d deadline) bool { return d.s.timer != d.timer })
+		heap.Init(&e.due)
+	}
 	e.mu.Unlock()
 }
 
@@ -96,6 +115,7 @@ func (e *expirer) next(now int64) (s *session, wait time.Duration) {
 		}
 		heap.Pop(&e.due)
 		if d.s.timer == d.timer {
+			e.void(d.s)
 			return d.s, 0
 		}
 	}
@@ -125,6 +145,10 @@ func (e *expirer) run(ctx context.Context, b *Broker) {
 func (b *Broker) expire(s *session) {
 	if !b.registry.try(s, &b.expirer.owner) {
 		return // its client is back
+	}
+	if s.due == nil { // its client came and went meanwhile
+		b.registry.release(s, false, newSession)
+		return
 	}
 	t := b.borrow()
 	now := t.nano
@@ -175,8 +199,25 @@ func (t *turn) routeFor(p *packet.Publish, c store.Completer) (done, matched boo
 	return t.route(t.find(p.Topic()), p, p, nil, store.Inbound{}, c, 0)
 }
 
-// sweepRetained removes retained messages whose expiry interval has passed, a
-// few at a time.
+// expireRetained looks at all retained messages once, a few at a time.
+func (b *Broker) expireRetained(ctx context.Context) {
+	c := b.store.Retained("")
+	for more := true; more && ctx.Err() == nil; {
+		now := uint32(b.clock() / 1e9)
+		var gone []*packet.Publish
+		more = c.Next(1024, func(_ string, m *packet.Publish) bool {
+			if _, expired := m.Left(now); expired {
+				gone = append(gone, m)
+			}
+			return true
+		})
+		for _, m := range gone {
+			b.store.Forget(m)
+		}
+	}
+}
+
+// sweepRetained removes retained messages whose expiry interval has passed.
 func (b *Broker) sweepRetained(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -186,21 +227,6 @@ func (b *Broker) sweepRetained(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, filter := range []string{"#", "$SYS/#"} {
-			c := b.store.Retained(filter)
-			for more := true; more && ctx.Err() == nil; {
-				now := uint32(b.clock() / 1e9)
-				var gone []*packet.Publish
-				more = c.Next(1024, func(_ string, m *packet.Publish) bool {
-					if _, expired := m.Left(now); expired {
-						gone = append(gone, m)
-					}
-					return true
-				})
-				for _, m := range gone {
-					b.store.Forget(m)
-				}
-			}
-		}
+		b.expireRetained(ctx)
 	}
 }

@@ -92,6 +92,9 @@ func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) 
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
+	if o.Queue < 0 {
+		return nil, fmt.Errorf("subscribe: queue of %d messages", o.Queue)
+	}
 	def(&o.Queue, 1024)
 	l := &Subscription{b: b, filter: parsed, queue: make(chan *Message, o.Queue), done: make(chan struct{})}
 	l.s = newSession("local-" + strconv.FormatUint(b.serial.Add(1), 36))

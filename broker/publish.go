@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/internal/route"
@@ -23,7 +24,7 @@ func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
 		return c.fail(t, packet.ProtocolError, "PUBLISH with a subscription identifier")
 	}
 	if p.Alias != 0 {
-		if code := c.receiver(t).Resolve(p); code != packet.Success {
+		if code := c.receiver().Resolve(p); code != packet.Success {
 			return c.fail(t, code, "topic alias")
 		}
 	}
@@ -45,7 +46,7 @@ func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
 	}
 	v := sess.Verdict{Route: true}
 	if p.QoS() > 0 {
-		v = c.receiver(t).Publish(p)
+		v = c.receiver().Publish(p)
 		if v.Code.Failed() {
 			return c.fail(t, v.Code, "too many messages in flight")
 		}
@@ -136,6 +137,7 @@ func (c *conn) acks(t *turn) error {
 			return nil
 		}
 		if a.Code.Failed() && c.ver < packet.V5 {
+			c.s.in.Acked(a.Type, a.ID, a.Code)
 			return c.fail(t, a.Code, "message cannot be stored")
 		}
 		c.sendAck(t, a.Type, a.ID, a.Code)
@@ -153,6 +155,7 @@ func (c *conn) refusePublish(t *turn, p *packet.Publish, v sess.Verdict, err err
 	case v.Ack == 0:
 		return nil // QoS 0: dropped and counted
 	case c.ver < packet.V5:
+		c.s.in.Acked(v.Ack, p.ID, code) // sent again, it is a new message
 		return c.fail(t, code, "message cannot be stored: "+err.Error())
 	}
 	c.ack(t, v.Ack, p.ID, code)
@@ -177,14 +180,14 @@ func (c *conn) denied(t *turn, p *packet.Publish, v sess.Verdict) error {
 func (c *conn) mayPublish(t *turn, p *packet.Publish, e *route.Entry[*session]) Decision {
 	a := t.o.Authorizer
 	epoch := a.Epoch()
-	if c.allowed == e && e != nil && e.Cached() && c.policy == epoch && !p.Retain() {
+	if c.allowed == e && e != nil && e.Cached() && c.policy == epoch && p.QoS() <= c.most && !p.Retain() {
 		return Allow
 	}
 	c.client = c.info()
 	d := a.Access(&AccessRequest{Client: c.client, Action: Publish, Topic: string(p.Topic()), QoS: p.QoS(), Retain: p.Retain()},
 		func() { c.signal(sigAccess) })
 	if d == Allow && e.Cached() && !p.Retain() {
-		c.allowed, c.policy = e, epoch
+		c.allowed, c.policy, c.most = e, epoch, p.QoS()
 	}
 	return d
 }
@@ -219,15 +222,14 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 		}
 		epoch := t.epoch
 		done, err = t.b.store.Publish(kept, t.targets, in, c, tok)
-		clear(t.targets)
 		if done && err != nil {
+			clear(t.targets)
 			return true, false, err
 		}
 		if retain && t.b.table.Epoch() != epoch {
-			// A subscription that came between the match and the retaining got
-			// the message neither way: match again.
-			e = t.find(p.Topic())
+			e = t.missed(p, kept, from)
 		}
+		clear(t.targets)
 	}
 	matched = retain || len(t.targets) > 0
 	for i := range e.Subs {
@@ -241,6 +243,27 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 		}
 	}
 	return done, matched, nil
+}
+
+// missed matches again for a retained message: a subscription that came between
+// the match and the retaining would get it neither way. Durable sessions that
+// are new are served at once.
+func (t *turn) missed(p, kept *packet.Publish, from *session) *route.Entry[*session] {
+	e := t.find(p.Topic())
+	if p.QoS() == 0 || e.Durable == 0 {
+		return e
+	}
+	n := len(t.targets)
+	served := make(map[store.Session]bool, n)
+	for _, x := range t.targets {
+		served[x.To] = true
+	}
+	t.durableTargets(e, p, from)
+	fresh := slices.DeleteFunc(t.targets[n:], func(x store.Target) bool { return served[x.To] })
+	if len(fresh) > 0 {
+		t.b.store.Publish(kept, fresh, store.Inbound{Again: true}, nobody{}, 0)
+	}
+	return e
 }
 
 // byRef is the size from which a payload is queued by reference, except that
@@ -342,19 +365,17 @@ type picked struct {
 
 // toMember delivers to a chosen member, or to another where it has just left.
 func (t *turn) toMember(k *picked, p, kept *packet.Publish, from *session) bool {
-	for range k.g.Len() + 1 {
-		if !k.ok {
+	stored := func() bool { return k.ok && kept != nil && k.m.To.durable() && p.QoS() > 0 && k.m.QoS > 0 }
+	for range 3 { // Pick prefers who is online: one that is not means that nobody is
+		if !k.ok || stored() {
 			break
 		}
 		if t.deliver(&k.m, nil, p, kept, qos.Shared) {
 			return true
 		}
 		k.m, k.ok = k.g.Pick(t.o.Shared, t.random(), rank)
-		if k.ok && p.QoS() > 0 && k.m.QoS > 0 && k.m.To.durable() {
-			break
-		}
 	}
-	if k.ok && kept != nil && k.m.To.durable() && p.QoS() > 0 {
+	if stored() {
 		t.target(&k.m, nil, p)
 		last := &t.targets[len(t.targets)-1]
 		last.Flags |= qos.Shared

@@ -131,6 +131,14 @@ func (r *registry) leave(id string, o *conn) bool {
 	return true
 }
 
+// lookup finds a session.
+func (r *registry) lookup(id string) *session {
+	sh := r.shard(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.sessions[id]
+}
+
 // connected is the connection that owns the session, nil: none does.
 func (r *registry) connected(id string) *conn {
 	sh := r.shard(id)

@@ -23,6 +23,13 @@ func plain[T comparable](name string, get func(o *Options) *T) option {
 	return field(name, get, func(a, b T) bool { return a == b })
 }
 
+// wired keeps what a program gave to New: it cannot be compared, and reloading
+// a file is no reason to lose it.
+func wired(from, to *Options) {
+	to.NoListeners, to.Authenticator, to.Authorizer, to.Events, to.Logger = from.NoListeners, from.Authenticator, from.Authorizer, from.Events, from.Logger
+	to.wrapStore = from.wrapStore
+}
+
 // fixedOptions need a restart.
 var fixedOptions = []option{
 	field("listeners", func(o *Options) *[]Listener { return &o.Listeners }, slices.Equal[[]Listener]),

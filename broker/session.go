@@ -22,12 +22,12 @@ type session struct {
 	out       sess.Out
 	maxPacket uint32 // the client's Maximum Packet Size, 0: no limit
 	ver       packet.Version
-	told      uint16 // bit set of the classes of drops that were logged on this connection
 	shared    uint16 // shared subscriptions it is in
 	stored    bool   // the store has messages that did not fit into the window
 	ended     atomic.Bool
-	ready     atomic.Bool  // the store has said Ready since stored was looked at
-	load      atomic.Int32 // messages in flight; -1: not connected, -2: ended
+	ready     atomic.Bool   // the store has said Ready since stored was looked at
+	told      atomic.Uint32 // bit set of the classes of drops that were logged on this connection
+	load      atomic.Int32  // messages in flight; -1: not connected, -2: ended
 
 	// Written by the owner under mu, read by the owner without.
 	subs []subscription
@@ -38,8 +38,8 @@ type session struct {
 	in     *sess.In      // nil until the first PUBLISH that needs it
 	will   *store.Will   // armed or waiting for its delay
 	expiry uint32        // seconds after the end of a connection, 0xFFFFFFFF: never
-	due    *due          // what the expirer waits for, nil: nothing
 	timer  uint32        // generation of the expirer's entries
+	due    *due          // what the expirer waits for, nil: nothing
 
 	// The registry's, under its shard's lock.
 	owner *conn
@@ -48,8 +48,25 @@ type session struct {
 
 // more is what few sessions have.
 type more struct {
-	local *Subscription // an in-process subscriber
-	alias *aliases      // outbound topic aliases of this connection
+	local *Subscription  // an in-process subscriber
+	alias *aliases       // outbound topic aliases of this connection
+	index map[string]int // the places of subs, where there are many
+}
+
+// rare is s.more, made where there is none.
+func (s *session) rare() *more {
+	if s.more == nil {
+		s.more = new(more)
+	}
+	return s.more
+}
+
+// setAlias begins or ends the outbound aliases of a connection. The caller
+// holds mu.
+func (s *session) setAlias(a *aliases) {
+	if a != nil || s.more != nil {
+		s.rare().alias = a
+	}
 }
 
 func (s *session) local() *Subscription {
@@ -118,12 +135,53 @@ func (s *session) setLoad() {
 
 // find is the subscription with this very filter [MQTT-3.10.4-1], or -1.
 func (s *session) find(filter string) int {
+	if s.more != nil && s.more.index != nil {
+		if i, ok := s.more.index[filter]; ok {
+			return i
+		}
+		return -1
+	}
 	for i := range s.subs {
 		if s.subs[i].filter == filter {
 			return i
 		}
 	}
 	return -1
+}
+
+// indexed is the number of subscriptions from which on there is an index.
+const indexed = 16
+
+// add appends a subscription. The caller holds mu.
+func (s *session) add(x subscription) {
+	if len(s.subs) == 0 {
+		s.subs = make([]subscription, 0, 1)
+	}
+	s.subs = append(s.subs, x)
+	switch m := s.more; {
+	case m != nil && m.index != nil:
+		m.index[x.filter] = len(s.subs) - 1
+	case len(s.subs) == indexed:
+		index := make(map[string]int, 2*indexed)
+		for i := range s.subs {
+			index[s.subs[i].filter] = i
+		}
+		s.rare().index = index
+	}
+}
+
+// remove takes out the subscription at place i. The caller holds mu.
+func (s *session) remove(i int) {
+	last := len(s.subs) - 1
+	if m := s.more; m != nil && m.index != nil {
+		delete(m.index, s.subs[i].filter)
+		if i != last {
+			m.index[s.subs[last].filter] = i
+		}
+	}
+	s.subs[i] = s.subs[last]
+	s.subs[last] = subscription{}
+	s.subs = s.subs[:last]
 }
 
 // end discards the session: its subscriptions, what waits in it, and its
@@ -134,8 +192,7 @@ func (b *Broker) end(t *turn, s *session) {
 	s.mu.Lock()
 	s.ended.Store(true)
 	s.setLoad()
-	again := s.unshared()
-	lost := s.out.Send.Live() + s.out.Send.Queued() - len(again)
+	again, lost := s.unshared()
 	s.out = sess.Out{}
 	s.mu.Unlock()
 	for _, sub := range s.subs {
@@ -144,13 +201,10 @@ func (b *Broker) end(t *turn, s *session) {
 		}
 	}
 	if s.store != nil {
-		n, _ := s.store.Queued()
-		rest := s.store.End()
-		again = append(again, rest...)
-		lost += n - len(rest)
+		again = append(again, s.store.End()...)
 	}
-	if lost > 0 {
-		b.stats.drops[DropSessionEnded].Add(uint64(lost))
+	for _, m := range lost {
+		b.dropped(s, m, DropSessionEnded)
 	}
 	t.redistribute(s, again)
 	s.mu.Lock()
@@ -166,15 +220,17 @@ func (b *Broker) end(t *turn, s *session) {
 // unshared takes what came through shared subscriptions and may go to another
 // member: QoS 1 that is not acknowledged, and what was not sent at all. A
 // QoS 2 message that was sent stays with its member [MQTT-4.8.2-5]. The caller
-// holds mu.
-func (s *session) unshared() (again []store.Delivery) {
+// holds mu. lost is the rest that was not delivered.
+func (s *session) unshared() (again []store.Delivery, lost []*packet.Publish) {
 	s.out.Send.Unacked(func(id uint16, x *qos.Slot) bool {
 		if x.Flags&qos.Shared != 0 && x.Msg != nil && (id == 0 || x.QoS == 1) {
 			again = append(again, store.Delivery{Msg: x.Msg, QoS: x.QoS, Flags: x.Flags})
+		} else if x.Msg != nil {
+			lost = append(lost, x.Msg)
 		}
 		return true
 	})
-	return again
+	return again, lost
 }
 
 // redistribute gives messages of shared subscriptions that s left to others.
@@ -185,7 +241,13 @@ func (t *turn) redistribute(s *session, again []store.Delivery) {
 			if err != nil || f.Share == "" || !topic.Match(f.Filter, string(d.Msg.Topic())) {
 				continue
 			}
-			t.enc.Reset(d.Msg, t.left(d.Msg))
+			left, expired := d.Msg.Left(t.now)
+			if expired { // [MQTT-3.3.2-5]
+				t.b.dropped(s, d.Msg, DropExpired)
+				break
+			}
+			t.enc.Reset(d.Msg, left)
+			t.expiry = left
 			if g := t.b.table.Group(f); g == nil || !t.toGroup(g, d.Msg, d.Msg, nil) {
 				t.b.dropped(s, d.Msg, DropNoMember)
 			}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"sync/atomic"
+	"time"
 
 	"github.com/myelin-mqtt/myelin/packet"
 )
@@ -22,8 +23,9 @@ type stats struct {
 	pubIn, pubOut           [3]atomic.Uint64
 	pubBytesIn, pubBytesOut atomic.Uint64
 	drops                   [dropReasons]atomic.Uint64
-	refusedConns            atomic.Uint64 // no successful CONNACK
-	badPackets              atomic.Uint64 // malformed packets and protocol errors
+	told                    [dropReasons]atomic.Int64 // when a class without session was last logged
+	refusedConns            atomic.Uint64             // no successful CONNACK
+	badPackets              atomic.Uint64             // malformed packets and protocol errors
 	connected               atomic.Int64
 	connectedMax            atomic.Int64
 	connects                atomic.Uint64 // successful CONNACKs
@@ -98,25 +100,27 @@ func (b *Broker) Stats() Stats {
 }
 
 // dropped counts a message that is lost, tells the events, and writes one log
-// line for each class and connection. s is nil where no session is meant. The
-// caller holds no session's lock.
+// line for each class and connection, or, where no session is meant (s is nil),
+// one a minute for each class. Any lock may be held.
 func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
 	b.stats.drops[why].Add(1)
-	id := ""
-	first := false
-	if s != nil {
-		id = s.id
-		s.mu.Lock()
-		first = s.told&(1<<why) == 0
-		s.told |= 1 << why
-		s.mu.Unlock()
+	if s == nil {
+		if f := b.opt().Events.Dropped; f != nil {
+			f("", string(m.Topic()), why)
+		}
+		last, now := b.stats.told[why].Load(), b.clock()
+		if (last == 0 || now-last > int64(time.Minute)) && b.stats.told[why].CompareAndSwap(last, now) {
+			b.log.Warn("message dropped; more of this class are only counted for a minute",
+				"why", why.String(), "topic", string(m.Topic()), "qos", m.QoS())
+		}
+		return
 	}
 	if f := b.opt().Events.Dropped; f != nil {
-		f(id, string(m.Topic()), why)
+		f(s.id, string(m.Topic()), why)
 	}
-	if first {
+	if s.told.Load()&(1<<why) == 0 && s.told.Or(1<<why)&(1<<why) == 0 {
 		b.log.Warn("message dropped; more of this class for this client are only counted",
-			"client", id, "why", why.String(), "topic", string(m.Topic()), "qos", m.QoS())
+			"client", s.id, "why", why.String(), "topic", string(m.Topic()), "qos", m.QoS())
 	}
 }
 

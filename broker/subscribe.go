@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/internal/route"
 	"github.com/myelin-mqtt/myelin/internal/store"
 	"github.com/myelin-mqtt/myelin/packet"
@@ -26,6 +27,9 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 		}
 	}
 	codes := make([]packet.Reason, len(p.Filters))
+	if err := c.fits(t, &packet.Suback{Codes: codes}); err != nil {
+		return err
+	}
 	subs := make([]store.Sub, 0, len(p.Filters))
 	for i, f := range p.Filters {
 		code, d := c.maySubscribe(t, &f)
@@ -37,11 +41,11 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 			if c.ver == packet.V31 { // its SUBACK has no word for it
 				return c.fail(t, code, "subscription to "+strconv.Quote(f.Filter))
 			}
-			c.b.log.Warn("subscription refused", "client", c.s.id, "address", c.io.RemoteAddr(), "filter", f.Filter, "code", codeText(code))
 			continue
 		}
 		subs = append(subs, store.Sub{Filter: f.Filter, ID: p.SubID, Options: f.Options})
 	}
+	c.logRefused(&p, codes)
 	if c.s.store == nil || len(subs) == 0 {
 		c.subscribed(t, &p, codes)
 		return nil
@@ -55,6 +59,31 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 		c.subscribed(t, &p, codes)
 		return nil
 	})
+}
+
+// fits ends the connection of a client whose Maximum Packet Size does not let
+// it be answered [MQTT-3.1.2-24].
+func (c *conn) fits(t *turn, answer interface{ Length(packet.Version) int }) error {
+	if most := c.s.maxPacket; most > 0 && answer.Length(c.ver) > int(most) {
+		return c.fail(t, packet.PacketTooLarge, "the answer exceeds the client's maximum packet size")
+	}
+	return nil
+}
+
+// logRefused writes one line for a SUBSCRIBE with refused filters.
+func (c *conn) logRefused(p *packet.Subscribe, codes []packet.Reason) {
+	refused, first := 0, 0
+	for i, code := range codes {
+		if code.Failed() {
+			if refused++; refused == 1 {
+				first = i
+			}
+		}
+	}
+	if refused > 0 {
+		c.b.log.Warn("subscription refused", "client", c.s.id, "address", c.io.RemoteAddr(), "filters", refused,
+			"first", p.Filters[first].Filter, "code", codeText(codes[first]))
+	}
 }
 
 // maySubscribe decides on one filter: the granted QoS, or why it is refused.
@@ -125,10 +154,7 @@ func (c *conn) keepSubscription(sub subscription, f topic.Filter) (fresh bool) {
 		s.subs[i] = sub
 		return false
 	}
-	if len(s.subs) == 0 {
-		s.subs = make([]subscription, 0, 1)
-	}
-	s.subs = append(s.subs, sub)
+	s.add(sub)
 	if f.Share != "" {
 		s.shared++
 		s.setLoad()
@@ -160,6 +186,9 @@ func (c *conn) onUnsubscribe(t *turn, b []byte, hdr int) error {
 	if slices.Contains(p.Filters, "") { // [MQTT-4.7.3-1]
 		return c.fail(t, packet.MalformedPacket, "topic filter is empty")
 	}
+	if err := c.fits(t, &packet.Unsuback{Codes: make([]packet.Reason, len(p.Filters))}); err != nil {
+		return err
+	}
 	if c.s.store == nil {
 		c.unsubscribed(t, &p)
 		return nil
@@ -188,11 +217,9 @@ func (c *conn) unsubscribed(t *turn, p *packet.Unsubscribe) {
 			continue
 		}
 		c.b.table.Unsubscribe(f, s)
+		c.stopRetained(f.Filter)
 		s.mu.Lock()
-		last := len(s.subs) - 1
-		s.subs[j] = s.subs[last]
-		s.subs[last] = subscription{}
-		s.subs = s.subs[:last]
+		s.remove(j)
 		if f.Share != "" {
 			s.shared--
 		}
@@ -212,10 +239,15 @@ type retainedJob struct {
 	filter string
 	qos    packet.QoS
 	id     uint32
+	sys    bool // $SYS, which the store does not have
+	over   bool // the cursor is at its end
 	cursor *route.Cursor[*packet.Publish]
-	wait   []*packet.Publish // taken from the cursor, not delivered yet
-	over   bool              // the cursor is at its end
+	wait   []string // topics taken from the cursor, not delivered yet
 	next   *retainedJob
+
+	// In the first of a list only.
+	last    *retainedJob
+	waiting int
 }
 
 const (
@@ -227,18 +259,38 @@ const (
 // startRetained begins with the retained messages of a subscription.
 // [MQTT-3.3.1-9]
 func (c *conn) startRetained(t *turn, j *retainedJob) {
-	if strings.HasPrefix(j.filter, "$SYS") {
+	if j.sys = j.filter == "$SYS" || strings.HasPrefix(j.filter, "$SYS/"); j.sys {
 		j.cursor = c.b.sys.Cursor(j.filter)
 	} else {
 		j.cursor = c.b.store.Retained(j.filter)
 	}
-	last := &c.jobs
-	for *last != nil {
-		last = &(*last).next
+	if first := c.jobs; first != nil {
+		first.last.next = j
+		first.last = j
+		first.waiting++
+		return
 	}
-	*last = j
-	if c.jobs == j {
-		c.retained(t)
+	j.last, j.waiting = j, 1
+	c.jobs = j
+	c.retained(t)
+}
+
+// endJob goes on to the next job.
+func (c *conn) endJob() {
+	j := c.jobs
+	if j.next != nil {
+		j.next.last, j.next.waiting = j.last, j.waiting-1
+	}
+	c.jobs = j.next
+}
+
+// stopRetained ends the retained messages of a filter that is unsubscribed
+// from [MQTT-3.10.4-2].
+func (c *conn) stopRetained(filter string) {
+	for j := c.jobs; j != nil; j = j.next {
+		if j.filter == filter {
+			j.over, j.wait = true, nil
+		}
 	}
 }
 
@@ -251,17 +303,17 @@ func (c *conn) retained(t *turn) {
 		fetched := false
 		if len(j.wait) == 0 && !j.over {
 			fetched = true
-			j.over = !j.cursor.Next(retainedNodes, func(_ string, m *packet.Publish) bool {
-				j.wait = append(j.wait, m)
+			j.over = !j.cursor.Next(retainedNodes, func(name string, _ *packet.Publish) bool {
+				j.wait = append(j.wait, name)
 				return true
 			})
 		}
-		for i, m := range j.wait {
-			if !c.retainedRoom(j, m) {
+		for i, name := range j.wait {
+			if !c.retainedRoom(j) {
 				j.wait = append(j.wait[:0:0], j.wait[i:]...)
 				return
 			}
-			c.sendRetained(t, j, m)
+			c.sendRetained(t, j, name)
 		}
 		clear(j.wait)
 		j.wait = j.wait[:0]
@@ -270,22 +322,22 @@ func (c *conn) retained(t *turn) {
 			c.io.Wake() // others come first
 			return
 		case j.over:
-			c.jobs = j.next
+			c.endJob()
 		}
 	}
 }
 
 // retainedRoom tells whether the client can take one more retained message
 // now; if not, it is seen to that retained is called again.
-func (c *conn) retainedRoom(j *retainedJob, m *packet.Publish) bool {
-	s := c.s
-	if j.qos == 0 || m.QoS() == 0 {
-		if c.io.Queued() > retainedRoom {
-			c.io.NotifyDrained()
-			return false
-		}
+func (c *conn) retainedRoom(j *retainedJob) bool {
+	if c.io.Queued() > retainedRoom {
+		c.io.NotifyDrained()
+		return false
+	}
+	if j.qos == 0 {
 		return true
 	}
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.store != nil {
@@ -295,23 +347,42 @@ func (c *conn) retainedRoom(j *retainedJob, m *packet.Publish) bool {
 	return s.out.Send.Queued() == 0 && (s.out.Send.Room() > 0 || s.out.Send.Live() == 0)
 }
 
-// sendRetained sends one retained message with RETAIN set [MQTT-3.3.1-8].
-func (c *conn) sendRetained(t *turn, j *retainedJob, m *packet.Publish) {
+// sendRetained sends the retained message of a topic as it is now, with RETAIN
+// set [MQTT-3.3.1-8]. A newer one is retained before it is delivered, so
+// looking it up under the session's lock, or the queue's, means that what the
+// client gets last of a topic is what was published last.
+func (c *conn) sendRetained(t *turn, j *retainedJob, name string) {
+	s := c.s
+	if s.store != nil && j.qos > 0 && !j.sys {
+		if m := c.b.store.Current(name); m != nil && m.QoS() > 0 {
+			s.store.Retained(name, store.Target{Sub: j.id, QoS: j.qos, Flags: qos.Retain})
+			return
+		}
+	}
+	s.mu.Lock()
+	m := c.b.retainedNow(j, name)
+	if m == nil {
+		s.mu.Unlock()
+		return
+	}
 	left, expired := m.Left(t.now)
 	if expired { // [MQTT-3.3.2-5]
+		s.mu.Unlock()
 		c.b.store.Forget(m)
 		return
 	}
 	t.enc.Reset(m, left)
 	t.expiry = left
-	sub := route.Sub[*session]{To: c.s, ID: j.id, QoS: uint8(j.qos), Opts: route.RetainAsPublished}
-	if c.s.store != nil && j.qos > 0 && m.QoS() > 0 {
-		t.targets = t.targets[:0]
-		t.target(&sub, nil, m)
-		if _, err := c.b.store.Publish(m, t.targets, store.Inbound{Again: true}, nobody{}, 0); err != nil {
-			c.b.dropped(c.s, m, DropQueueFull)
-		}
-		return
+	f := form{qos: min(j.qos, m.QoS()), retain: true, sub: j.id, kept: m}
+	lost := t.deliverLocked(s, m, &f, 0)
+	s.mu.Unlock()
+	lost.report(t.b, s)
+}
+
+func (b *Broker) retainedNow(j *retainedJob, name string) *packet.Publish {
+	if j.sys {
+		m, _ := b.sys.Get(name)
+		return m
 	}
-	t.deliver(&sub, nil, m, m, 0)
+	return b.store.Current(name)
 }

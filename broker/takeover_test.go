@@ -108,7 +108,7 @@ func TestWaitingConnectionLeaves(t *testing.T) {
 			p.send(&packet.Connect{Version: packet.V5, ClientID: "x", SessionExpiry: 5})
 			p.c.Close()
 		}
-		eventually(t, "everybody gone", func() bool { n := r.net.Stats(); return n.Accepted == 200 && n.Open == 0 })
+		eventually(t, "everybody gone", func() bool { n := r.net.Stats(); return n.Accepted == 200 && n.Sockets == 0 })
 		p, _ := r.connect(packet.Connect{ClientID: "x", SessionExpiry: 5})
 		p.quiet()
 		eventually(t, "one connection", func() bool { return r.Stats().Connected == 1 })

@@ -15,10 +15,14 @@ type Cursor[M any] struct {
 	from   []byte // no name below it is still to come
 	batch  []item[M]
 	done   bool
+	all    bool // the $ rule does not hold
 }
 
 // Cursor returns a cursor over the names that filter, without $share/NAME/, matches. A filter without wildcards costs one look.
 func (r *Retained[M]) Cursor(filter string) *Cursor[M] { return &Cursor[M]{r: r, filter: filter} }
+
+// All begins a walk over every name, those with $ included.
+func (r *Retained[M]) All() *Cursor[M] { return &Cursor[M]{r: r, filter: "#", all: true} }
 
 // Next goes on, looking at no more than limit names, and reports whether there may be more. yield is called without a lock held, so it may use the index.
 // If it returns false, Next returns, and the next call goes on after the name that was yielded last.
@@ -91,7 +95,7 @@ func (c *Cursor[M]) collect(limit int) {
 // The names that begin with the same bytes stand together. So where name leaves the filter at some level, only names with the same levels before and the
 // filter's level there can match, or else none that has the same levels before.
 func (c *Cursor[M]) ahead(name string) (match, jump bool) {
-	if strings.HasPrefix(name, "$") && (c.filter[0] == '+' || c.filter[0] == '#') { // [MQTT-4.7.2-1]
+	if !c.all && strings.HasPrefix(name, "$") && (c.filter[0] == '+' || c.filter[0] == '#') { // [MQTT-4.7.2-1]
 		c.from = append(c.from[:0], '$'+1)
 		return false, true
 	}

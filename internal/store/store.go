@@ -35,8 +35,11 @@ type Engine interface {
 	// identifier; the answer goes to s, possibly before the return. A session
 	// that is claimed again while it lives has the same Session.
 	Claim(r ClaimReq, s Sink)
-	// Retained finds retained messages. It reads local memory.
+	// Retained finds retained messages; "" finds all, those of $ topics
+	// included. It reads local memory.
 	Retained(filter string) *route.Cursor[*packet.Publish]
+	// Current is the retained message of a topic as it is now; nil: none.
+	Current(name string) *packet.Publish
 	// Forget removes a retained message that has expired, unless another has
 	// replaced it.
 	Forget(m *packet.Publish)
@@ -137,6 +140,10 @@ type Session interface {
 	// asks for as many as its window has room for. Expired ones are skipped;
 	// now is in Unix seconds. more says that some are left.
 	Next(buf []Delivery, now uint32) (n int, more bool)
+	// Retained queues the retained message of a topic as it is now, in its place
+	// among the messages that are published to the topic: t says how, but for
+	// To. false: there is none.
+	Retained(name string, t Target) bool
 	// Ack ends deliveries: acknowledged, expired or dropped.
 	Ack(lsn ...uint64)
 	// Sent2 records a QoS 2 identifier before the PUBLISH leaves, Received2 a

@@ -64,7 +64,7 @@ func (c *Conn) checkDeadline(t *Turn) {
 	s := c.l.s
 	switch {
 	case c.limit == 0:
-	case c.pause != running && !c.connecting: // silent because nobody listens
+	case c.pause != running && !c.connecting && c.Queued() == 0: // silent because nobody listens; one that does not read is not
 		c.seen = t.tick
 		s.drv.arm(t, c)
 	case int32(t.tick-c.due()) < 0:

@@ -25,9 +25,10 @@ type Options struct {
 	MaxRetainedBytes int64
 	// NoRetain retains nothing.
 	NoRetain bool
-	// OnDrop is told of every message that a limit or its expiry cost, with
-	// the reason; it must not block. nil: nobody is told.
-	OnDrop func(m *packet.Publish, why Reason)
+	// OnDrop is told of every message that a limit, its expiry or the end of its
+	// session cost; clientID is "" for a retained one. It must not block, and
+	// not call the engine. nil: nobody is told.
+	OnDrop func(clientID string, m *packet.Publish, why Reason)
 }
 
 // Reason says why a message was dropped.
@@ -38,6 +39,7 @@ const (
 	QueueFull Reason = iota
 	Expired
 	RetainedFull
+	SessionEnded
 )
 
 // Engine is the store in memory.
@@ -57,7 +59,7 @@ type Engine struct {
 // Open makes an empty store.
 func Open(o Options) *Engine {
 	if o.OnDrop == nil {
-		o.OnDrop = func(*packet.Publish, Reason) {}
+		o.OnDrop = func(string, *packet.Publish, Reason) {}
 	}
 	return &Engine{o: o, retained: new(route.Retained[*packet.Publish]), sessions: map[string]*queue{}}
 }
@@ -107,7 +109,7 @@ func (e *Engine) retain(m *packet.Publish) {
 			e.retained.Delete(name)
 			e.retainedBytes.Add(-size(old))
 		}
-		e.o.OnDrop(m, RetainedFull)
+		e.o.OnDrop("", m, RetainedFull)
 		return
 	}
 	e.retained.Set(name, m)
@@ -118,7 +120,16 @@ func size(m *packet.Publish) int64 { return int64(len(m.Topic()) + len(m.Payload
 
 // Retained implements store.Engine.
 func (e *Engine) Retained(filter string) *route.Cursor[*packet.Publish] {
+	if filter == "" {
+		return e.retained.All()
+	}
 	return e.retained.Cursor(filter)
+}
+
+// Current implements store.Engine.
+func (e *Engine) Current(name string) *packet.Publish {
+	m, _ := e.retained.Get(name)
+	return m
 }
 
 // Forget implements store.Engine.
@@ -133,7 +144,7 @@ func (e *Engine) Forget(m *packet.Publish) {
 	if had {
 		e.retainedBytes.Add(-size(m))
 		e.expired.Add(1)
-		e.o.OnDrop(m, Expired)
+		e.o.OnDrop("", m, Expired)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestRetainedLimits(t *testing.T) {
 	f := func(o Options, steps ...step) {
 		t.Helper()
 		dropped := false
-		o.OnDrop = func(_ *packet.Publish, why Reason) { dropped = why == RetainedFull }
+		o.OnDrop = func(_ string, _ *packet.Publish, why Reason) { dropped = why == RetainedFull }
 		e := Open(o)
 		for i, s := range steps {
 			dropped = false
@@ -71,8 +71,8 @@ func TestRetainedLimits(t *testing.T) {
 // TestOnDrop: each message that is lost is told, with the reason.
 func TestOnDrop(t *testing.T) {
 	var got []string
-	e := Open(Options{Limits: session.Limits{Messages: 1}, OnDrop: func(m *packet.Publish, why Reason) {
-		got = append(got, fmt.Sprintf("%s %d", m.Topic(), why))
+	e := Open(Options{Limits: session.Limits{Messages: 1}, OnDrop: func(id string, m *packet.Publish, why Reason) {
+		got = append(got, fmt.Sprintf("%s %s %d", id, m.Topic(), why))
 	}})
 	sink := &sink{}
 	e.Claim(store.ClaimReq{ClientID: "a", Expiry: 1}, sink)
@@ -86,7 +86,7 @@ func TestOnDrop(t *testing.T) {
 	if n, more := sink.s.Next(make([]store.Delivery, 2), 100); n != 0 || more {
 		t.Errorf("Next: %d %v", n, more)
 	}
-	if want := fmt.Sprint([]string{"first 0", "late 1"}); fmt.Sprint(got) != want {
+	if want := fmt.Sprint([]string{"a first 0", "a late 1"}); fmt.Sprint(got) != want {
 		t.Errorf("told of %v, want %v", got, want)
 	}
 }

@@ -40,20 +40,36 @@ func (q *queue) refuses(m *packet.Publish) bool {
 }
 
 // put queues a message, and wakes the session's owner where he sleeps.
-func (q *queue) put(m *packet.Publish, t *store.Target, lsn uint64) {
-	l, n := &q.e.o.Limits, int(size(m))
+func (q *queue) put(m *packet.Publish, t *store.Target, lsn uint64) { q.putNow(m, "", t, lsn) }
+
+// Retained implements store.Session. The message is looked up under the lock
+// of the queue: a newer one is retained first and then put, so that it comes
+// behind, or is found here.
+func (q *queue) Retained(name string, t store.Target) bool {
+	return q.putNow(nil, name, &t, q.e.lsn.Add(1))
+}
+
+// putNow is put of m, or of the retained message of name if m is nil.
+func (q *queue) putNow(m *packet.Publish, name string, t *store.Target, lsn uint64) bool {
 	var dropped []*packet.Publish
 	q.mu.Lock()
-	if q.ended {
-		q.mu.Unlock()
-		return
+	if m == nil {
+		m = q.e.Current(name)
 	}
+	if m == nil || q.ended {
+		q.mu.Unlock()
+		return false
+	}
+	if name != "" {
+		t.QoS = min(t.QoS, m.QoS())
+	}
+	l, n := &q.e.o.Limits, int(size(m))
 	for l.Full(q.n(), q.bytes, n) {
 		if l.Policy != session.DropOldest {
 			q.mu.Unlock()
 			q.e.dropped.Add(1)
-			q.e.o.OnDrop(m, QueueFull)
-			return
+			q.e.o.OnDrop(q.id, m, QueueFull)
+			return true
 		}
 		dropped = append(dropped, q.pop().Msg)
 	}
@@ -72,8 +88,9 @@ func (q *queue) put(m *packet.Publish, t *store.Target, lsn uint64) {
 	}
 	for _, m := range dropped {
 		q.e.dropped.Add(1)
-		q.e.o.OnDrop(m, QueueFull)
+		q.e.o.OnDrop(q.id, m, QueueFull)
 	}
+	return true
 }
 
 // pop takes the oldest message; the caller holds the lock and knows that there
@@ -118,7 +135,7 @@ func (q *queue) Next(buf []store.Delivery, now uint32) (n int, more bool) {
 	q.mu.Unlock()
 	for _, m := range expired {
 		q.e.expired.Add(1)
-		q.e.o.OnDrop(m, Expired)
+		q.e.o.OnDrop(q.id, m, Expired)
 	}
 	return n, more
 }
@@ -144,15 +161,21 @@ func (q *queue) End() (shared []store.Delivery) {
 		delete(q.e.sessions, q.id)
 	}
 	q.e.mu.Unlock()
+	var lost []*packet.Publish
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.ended, q.sink = true, nil
 	for q.n() > 0 {
 		if d := q.pop(); d.Flags&qos.Shared != 0 {
 			shared = append(shared, d)
+		} else {
+			lost = append(lost, d.Msg)
 		}
 	}
 	q.items = nil
+	q.mu.Unlock()
+	for _, m := range lost {
+		q.e.o.OnDrop(q.id, m, SessionEnded)
+	}
 	return shared
 }
 

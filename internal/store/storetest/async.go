@@ -154,6 +154,9 @@ func (e *Engine) Retained(filter string) *route.Cursor[*packet.Publish] {
 	return e.inner.Retained(filter)
 }
 
+// Current implements store.Engine.
+func (e *Engine) Current(name string) *packet.Publish { return e.inner.Current(name) }
+
 // Forget implements store.Engine.
 func (e *Engine) Forget(m *packet.Publish) { e.inner.Forget(m) }
 
@@ -213,6 +216,9 @@ func (h *handle) Release2(id uint16, c store.Completer, tok uint64) (done bool) 
 func (h *handle) Next(buf []store.Delivery, now uint32) (n int, more bool) {
 	return h.inner.Next(buf, now)
 }
+
+// Retained implements store.Session.
+func (h *handle) Retained(name string, t store.Target) bool { return h.inner.Retained(name, t) }
 
 // Ack implements store.Session.
 func (h *handle) Ack(lsn ...uint64) { h.inner.Ack(lsn...) }
