@@ -294,6 +294,11 @@ func (c *conn) woken(t *turn) error {
 	if sig&sigEvict != 0 {
 		c.flags |= flagEvicted
 	}
+	if c.state == stOnline {
+		if err := c.committed(t); err != nil {
+			return err
+		}
+	}
 	if sig&sigDone != 0 {
 		if err := c.completions(t); err != nil {
 			return err
@@ -454,9 +459,6 @@ type rare struct {
 	err  error
 }
 
-// rareToken marks the tokens of calls that are not the ack of a PUBLISH.
-const rareToken = 1 << 63
-
 // Done implements store.Completer; any goroutine.
 func (c *conn) Done(tok uint64, err error) {
 	a := c.async
@@ -479,7 +481,7 @@ func (c *conn) waiter() *async {
 func (c *conn) call(t *turn, begin func(tok uint64) (done bool), then func(t *turn, err error) error) error {
 	a := c.waiter()
 	a.next++
-	tok := a.next | rareToken
+	tok := a.next
 	done := begin(tok)
 	if done && len(a.later) == 0 {
 		return then(t, nil)
@@ -496,10 +498,6 @@ func (c *conn) completions(t *turn) error {
 	a.done = nil
 	a.mu.Unlock()
 	for _, d := range done {
-		if d.tok&rareToken == 0 {
-			c.committed(t, d.tok, d.err)
-			continue
-		}
 		if i := slices.IndexFunc(a.later, func(r rare) bool { return r.tok == d.tok }); i >= 0 {
 			a.later[i].done, a.later[i].err = true, d.err
 		}
@@ -511,7 +509,7 @@ func (c *conn) completions(t *turn) error {
 			return err
 		}
 	}
-	return c.acks(t)
+	return nil
 }
 
 // keepAlive is one and a half times the interval [MQTT-3.1.2-22].

@@ -355,6 +355,9 @@ func (c *conn) claimed(t *turn) error {
 	}
 	c.setup = nil
 	t.giveSetup(u)
+	if s.more != nil && s.more.done != nil {
+		c.io.Wake() // the store may have left word while nobody was there
+	}
 	st := &c.b.stats
 	st.connects.Add(1)
 	if n := st.connected.Add(1); n > st.connectedMax.Load() {
@@ -423,6 +426,7 @@ func (c *conn) attach(t *turn, s *session) {
 	if s.in != nil {
 		s.in.Resume(c.window())
 	}
+
 	s.mu.Lock()
 	s.ver, s.maxPacket = c.ver, u.MaxPacket
 	s.told.Store(0)

@@ -278,7 +278,10 @@ func (t *turn) sendStored(s *session, d *store.Delivery, lost []lostMessage) []l
 	switch d.QoS {
 	case 0:
 		s.store.Ack(d.LSN)
-		if !t.sendSlot(s, &x, 0, t.left(d.Msg)) {
+		switch {
+		case s.io.Queued() > t.o.MaxOutboundBytes:
+			lost = append(lost, lostMessage{d.Msg, DropSlow})
+		case !t.sendSlot(s, &x, 0, t.left(d.Msg)):
 			lost = append(lost, lostMessage{d.Msg, DropTooLarge})
 		}
 		return lost

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -96,7 +95,6 @@ func start(t testing.TB, o Options) *running {
 type peer struct {
 	t   testing.TB
 	c   net.Conn
-	r   *bufio.Reader
 	v   packet.Version
 	buf []byte
 }

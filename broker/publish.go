@@ -55,7 +55,11 @@ func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
 	t.n.pubBytesIn += uint64(len(p.Payload()))
 	switch {
 	case !v.Route: // [MQTT-4.3.3-10]
-		c.ack(t, v.Ack, p.ID, packet.Success)
+		if tok, pending := c.s.in.Behind(p.ID); pending {
+			c.s.in.WaitOn(v.Ack, p.ID, tok)
+		} else {
+			c.ack(t, v.Ack, p.ID, packet.Success)
+		}
 		return nil
 	case !allowed:
 		return c.denied(t, p, v)
@@ -70,8 +74,8 @@ func (c *conn) apply(t *turn, p *packet.Publish, e *route.Entry[*session], v ses
 	var in store.Inbound
 	var comp store.Completer = nobody{}
 	if v.Ack != 0 {
-		c.waiter()
-		comp = c
+		c.s.commits()
+		comp = c.s
 		tok = c.s.in.Token()
 		if v.Ack == packet.PUBREC && c.s.store != nil {
 			in = store.Inbound{From: c.s.store, ID: p.ID}
@@ -111,19 +115,27 @@ func (c *conn) sendAck(t *turn, typ packet.Type, id uint16, code packet.Reason) 
 	t.n.packetsOut++
 }
 
-// committed is the store's word on a message that had to wait.
-func (c *conn) committed(t *turn, tok uint64, err error) {
-	code := packet.Success
-	switch {
-	case errors.Is(err, store.ErrQuota):
-		code = packet.QuotaExceeded
-	case err != nil:
-		code = packet.UnspecifiedError
+// committed takes the store's word on messages that had to wait, and sends the
+// acknowledgements that may leave.
+func (c *conn) committed(t *turn) error {
+	done := c.s.committed()
+	if done == nil {
+		return nil
 	}
-	if err != nil {
-		t.b.stats.drops[DropRefused].Add(1)
+	for _, d := range done {
+		code := packet.Success
+		switch {
+		case errors.Is(d.err, store.ErrQuota):
+			code = packet.QuotaExceeded
+		case d.err != nil:
+			code = packet.UnspecifiedError
+		}
+		if d.err != nil {
+			t.b.stats.drops[DropRefused].Add(1)
+		}
+		c.s.in.Commit(d.tok, code)
 	}
-	c.s.in.Commit(tok, code)
+	return c.acks(t)
 }
 
 // acks sends what is no longer waited for, in the order of the publishes.
@@ -210,10 +222,10 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 	for _, g := range e.Groups {
 		t.pick(g, p, from)
 	}
-	if q > 0 && e.Durable > 0 {
+	if t.o.Queue.QoS0 {
+		t.queuedTargets(e, p, &kept, from)
+	} else if q > 0 && e.Durable > 0 {
 		t.durableTargets(e, p, from)
-	} else if q == 0 && t.o.Queue.QoS0 {
-		t.awayTargets(e, p, &kept)
 	}
 	done = true
 	if retain || len(t.targets) > 0 || in.From != nil {
@@ -285,18 +297,22 @@ func (t *turn) durableTargets(e *route.Entry[*session], p *packet.Publish, from 
 	}
 }
 
-// awayTargets collects the durable sessions whose clients are away, for a
-// QoS 0 message that is queued for them by configuration.
-func (t *turn) awayTargets(e *route.Entry[*session], p *packet.Publish, kept **packet.Publish) {
+// queuedTargets collects the durable sessions where QoS 0 messages are queued
+// for them by configuration. All of them, connected or not: what goes
+// past the queue would overtake what waits in it.
+func (t *turn) queuedTargets(e *route.Entry[*session], p *packet.Publish, kept **packet.Publish, from *session) {
 	for i := range e.Subs {
-		s := &e.Subs[i]
-		if s.Opts&route.Durable == 0 || rank(s.To) != route.Offline {
+		if e.Subs[i].Opts&route.Durable == 0 {
+			continue
+		}
+		s, more, ok := own(e, &e.Subs[i], from)
+		if !ok || s.To.ended.Load() {
 			continue
 		}
 		if *kept == nil {
 			*kept = p.Keep(t.now)
 		}
-		t.target(s, e.More[s.To], p)
+		t.target(s, more, p)
 	}
 }
 
@@ -336,7 +352,7 @@ func (t *turn) toSub(e *route.Entry[*session], s *route.Sub[*session], p, kept *
 			return false
 		}
 	}
-	if s.Opts&route.Durable != 0 && s.QoS > 0 && p.QoS() > 0 {
+	if s.Opts&route.Durable != 0 && (s.QoS > 0 && p.QoS() > 0 || t.o.Queue.QoS0) {
 		return true // through store.Session.Next
 	}
 	return t.deliver(s, more, p, kept, 0)

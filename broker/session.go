@@ -51,6 +51,53 @@ type more struct {
 	local *Subscription  // an in-process subscriber
 	alias *aliases       // outbound topic aliases of this connection
 	index map[string]int // the places of subs, where there are many
+	done  *commits       // of the messages that it published, nil until one may be late
+}
+
+// commits is where the store leaves word of a session's messages.
+type commits struct {
+	mu   sync.Mutex
+	done []completion
+	any  atomic.Bool
+}
+
+// commits makes the place for the store's word, before a call that may need it.
+func (s *session) commits() {
+	if s.more != nil && s.more.done != nil {
+		return
+	}
+	s.mu.Lock()
+	s.rare().done = new(commits)
+	s.mu.Unlock()
+}
+
+// Done implements store.Completer for the messages that the session's client
+// publishes; any goroutine. It reaches whoever owns the session by then.
+func (s *session) Done(tok uint64, err error) {
+	k := s.more.done
+	k.mu.Lock()
+	k.done = append(k.done, completion{tok, err})
+	k.mu.Unlock()
+	k.any.Store(true)
+	s.mu.Lock()
+	io := s.io
+	s.mu.Unlock()
+	if io != nil {
+		io.Wake()
+	}
+}
+
+// committed takes what the store has said.
+func (s *session) committed() []completion {
+	if s.more == nil || s.more.done == nil || !s.more.done.any.Swap(false) {
+		return nil
+	}
+	k := s.more.done
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	done := k.done
+	k.done = nil
+	return done
 }
 
 // rare is s.more, made where there is none.
@@ -233,25 +280,32 @@ func (s *session) unshared() (again []store.Delivery, lost []*packet.Publish) {
 	return again, lost
 }
 
+// groupOf is the shared subscription of s that a message came through.
+func (t *turn) groupOf(s *session, m *packet.Publish) *route.Group[*session] {
+	for _, sub := range s.subs {
+		f, err := topic.ParseFilter(sub.filter)
+		if err == nil && f.Share != "" && topic.Match(f.Filter, string(m.Topic())) {
+			return t.b.table.Group(f)
+		}
+	}
+	return nil
+}
+
 // redistribute gives messages of shared subscriptions that s left to others.
 func (t *turn) redistribute(s *session, again []store.Delivery) {
 	for _, d := range again {
-		for _, sub := range s.subs {
-			f, err := topic.ParseFilter(sub.filter)
-			if err != nil || f.Share == "" || !topic.Match(f.Filter, string(d.Msg.Topic())) {
-				continue
-			}
-			left, expired := d.Msg.Left(t.now)
-			if expired { // [MQTT-3.3.2-5]
-				t.b.dropped(s, d.Msg, DropExpired)
-				break
-			}
-			t.enc.Reset(d.Msg, left)
-			t.expiry = left
-			if g := t.b.table.Group(f); g == nil || !t.toGroup(g, d.Msg, d.Msg, nil) {
-				t.b.dropped(s, d.Msg, DropNoMember)
-			}
-			break
+		left, expired := d.Msg.Left(t.now)
+		if expired { // [MQTT-3.3.2-5]
+			t.b.dropped(s, d.Msg, DropExpired)
+			continue
 		}
+		t.enc.Reset(d.Msg, left)
+		t.expiry = left
+		g := t.groupOf(s, d.Msg)
+		if g == nil { // it has unsubscribed, or was the last
+			t.b.dropped(s, d.Msg, DropNoMember)
+			continue
+		}
+		t.toGroup(g, d.Msg, d.Msg, nil)
 	}
 }

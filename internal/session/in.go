@@ -87,15 +87,28 @@ func (s *In) Resolve(p *packet.Publish) packet.Reason {
 }
 
 // Resume begins a new connection: aliases are gone [MQTT-3.3.2-7], and the
-// acknowledgements that waited for the old one too; a late Commit of one of
-// them does nothing, for no token is given twice.
+// acknowledgements that waited for the old one too. No token is given twice:
+// the Commit of a QoS 2 message still decides about its identifier, that of
+// another does nothing.
 func (s *In) Resume(receiveMax, aliasMax uint16) {
 	s.Recv.Resume()
 	s.Recv.Max, s.AliasMax = receiveMax, aliasMax
 	s.aliases = nil
-	if a := s.acks; a != nil {
-		*a = acks{first: a.first + uint64(len(a.waiting()))}
+	a := s.acks
+	if a == nil {
+		return
 	}
+	q := a.waiting()
+	for i := range q {
+		switch w := &q[i]; {
+		case w.Type != packet.PUBREC:
+		case !w.done && w.on == 0:
+			a.unsure = append(a.unsure, unsure{a.first + uint64(i), w.ID})
+		case w.done && w.Code.Failed():
+			s.Recv.Release(w.ID)
+		}
+	}
+	*a = acks{first: a.first + uint64(len(q)), unsure: a.unsure}
 }
 
 // Ack is an acknowledgement of a PUBLISH.
@@ -108,14 +121,23 @@ type Ack struct {
 // acks restores the order of acknowledgements whose commits end in any order
 // [MQTT-4.6.0-2], [MQTT-4.6.0-3].
 type acks struct {
-	first uint64 // the token of q[head]
-	head  int    // those before it have left
-	q     []waiting
+	first  uint64 // the token of q[head]
+	head   int    // those before it have left
+	q      []waiting
+	unsure []unsure
+	linked int // entries of q with on
 }
 
 type waiting struct {
 	Ack
 	done bool
+	on   uint64 // waits for the commit of this token, 0: its own
+}
+
+// unsure is a QoS 2 message of an earlier connection whose commit is awaited.
+type unsure struct {
+	tok uint64
+	id  uint16
 }
 
 func (a *acks) waiting() []waiting { return a.q[a.head:] }
@@ -143,14 +165,59 @@ func (s *In) Wait(t packet.Type, id uint16) {
 	s.acks.q = append(s.acks.q, waiting{Ack: Ack{Type: t, ID: id}})
 }
 
-// Commit ends the wait of an acknowledgement.
-func (s *In) Commit(tok uint64, code packet.Reason) {
+// Behind is the token of the commit that a QoS 2 duplicate has to wait for; ok
+// is false where the message that it repeats is committed.
+func (s *In) Behind(id uint16) (tok uint64, ok bool) {
 	if s.acks == nil {
+		return 0, false
+	}
+	for i, w := range s.acks.waiting() {
+		if w.ID == id && w.Type == packet.PUBREC && !w.done && w.on == 0 {
+			return s.acks.first + uint64(i), true
+		}
+	}
+	for _, u := range s.acks.unsure {
+		if u.id == id {
+			return u.tok, true
+		}
+	}
+	return 0, false
+}
+
+// WaitOn enters the acknowledgement of a duplicate that waits for the commit
+// that Behind named.
+func (s *In) WaitOn(t packet.Type, id uint16, tok uint64) {
+	s.Wait(t, id)
+	s.acks.q[len(s.acks.q)-1].on = tok
+	s.acks.linked++
+}
+
+// Commit ends the wait of an acknowledgement, and of those that wait on it.
+func (s *In) Commit(tok uint64, code packet.Reason) {
+	a := s.acks
+	if a == nil {
 		return
 	}
-	if q := s.acks.waiting(); tok >= s.acks.first && tok-s.acks.first < uint64(len(q)) {
-		w := &q[tok-s.acks.first]
+	q := a.waiting()
+	if tok >= a.first && tok-a.first < uint64(len(q)) && q[tok-a.first].on == 0 {
+		w := &q[tok-a.first]
 		w.Code, w.done = code, true
+	}
+	for i := 0; a.linked > 0 && i < len(q); i++ {
+		if q[i].on == tok && !q[i].done {
+			q[i].Code, q[i].done = code, true
+			a.linked--
+		}
+	}
+	for i, u := range a.unsure {
+		if u.tok != tok {
+			continue
+		}
+		if code.Failed() { // sent again, it is a new message
+			s.Recv.Release(u.id)
+		}
+		a.unsure = append(a.unsure[:i], a.unsure[i+1:]...)
+		return
 	}
 }
 

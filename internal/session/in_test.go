@@ -264,3 +264,77 @@ func TestManyAliases(t *testing.T) {
 		t.Errorf("an alias between: %v", got)
 	}
 }
+
+// A duplicate is not acknowledged before the message that it repeats is
+// committed, on the same connection or the next, and where that fails, the
+// identifier is free.
+func TestDuplicateWaitsForItsCommit(t *testing.T) {
+	f := func(name string, reconnect bool, code packet.Reason) {
+		t.Helper()
+		var s In
+		s.Resume(0, 0)
+		if v := s.Publish(incoming(t, "t", 2, 7, 0)); !v.Route || v.Ack != packet.PUBREC {
+			t.Fatalf("%s: %+v", name, v)
+		}
+		tok := s.Token()
+		s.Wait(packet.PUBREC, 7)
+		if reconnect {
+			s.Resume(0, 0)
+		}
+		if v := s.Publish(incoming(t, "t", 2, 7, 0)); v.Route {
+			t.Fatalf("%s: a duplicate is routed", name)
+		}
+		on, pending := s.Behind(7)
+		if !pending || on != tok {
+			t.Fatalf("%s: behind %d, %v; want %d", name, on, pending, tok)
+		}
+		s.WaitOn(packet.PUBREC, 7, on)
+		if a, ok := s.Next(); ok {
+			t.Fatalf("%s: %+v before the commit", name, a)
+		}
+		s.Commit(tok, code)
+		want := 2
+		if reconnect {
+			want = 1 // the first one's acknowledgement is gone with its connection
+		}
+		for range want {
+			a, ok := s.Next()
+			if !ok || a != (Ack{packet.PUBREC, code, 7}) {
+				t.Fatalf("%s: %+v, %v", name, a, ok)
+			}
+			s.Acked(a.Type, a.ID, a.Code)
+		}
+		if _, pending := s.Behind(7); pending || s.Waiting() != 0 {
+			t.Errorf("%s: still pending", name)
+		}
+		if v := s.Publish(incoming(t, "t", 2, 7, 0)); v.Route != code.Failed() {
+			t.Errorf("%s: afterwards %+v", name, v)
+		}
+	}
+	f("same, committed", false, packet.Success)
+	f("same, failed", false, packet.QuotaExceeded)
+	f("next, committed", true, packet.Success)
+	f("next, failed", true, packet.QuotaExceeded)
+}
+
+// A commit that fails while nobody is connected frees the identifier, too.
+func TestCommitFailsBetweenConnections(t *testing.T) {
+	var s In
+	s.Publish(incoming(t, "t", 2, 7, 0))
+	tok := s.Token()
+	s.Wait(packet.PUBREC, 7)
+	s.Resume(0, 0)
+	s.Commit(tok, packet.QuotaExceeded)
+	if v := s.Publish(incoming(t, "t", 2, 7, 0)); !v.Route {
+		t.Error("taken for a duplicate of a message that is lost")
+	}
+	s = In{}
+	s.Publish(incoming(t, "t", 2, 7, 0))
+	tok = s.Token()
+	s.Wait(packet.PUBREC, 7)
+	s.Commit(tok, packet.QuotaExceeded)
+	s.Resume(0, 0) // the refusal was not sent
+	if v := s.Publish(incoming(t, "t", 2, 7, 0)); !v.Route {
+		t.Error("taken for a duplicate of a message that was refused")
+	}
+}

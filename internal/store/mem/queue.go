@@ -64,7 +64,8 @@ func (q *queue) putNow(m *packet.Publish, name string, t *store.Target, lsn uint
 		t.QoS = min(t.QoS, m.QoS())
 	}
 	l, n := &q.e.o.Limits, int(size(m))
-	for l.Full(q.n(), q.bytes, n) {
+	promised := l.Policy == session.Refuse && q.sink == nil // Publish has looked, and others may have come between
+	for !promised && l.Full(q.n(), q.bytes, n) {
 		if l.Policy != session.DropOldest {
 			q.mu.Unlock()
 			q.e.dropped.Add(1)
