@@ -33,15 +33,22 @@ type Broker struct {
 	nonce    uint64
 	draining atomic.Bool
 	stopped  atomic.Int64  // the time in Unix nanoseconds at which a test stopped the clock, 0: it goes
-	closed   chan struct{} // of Serve's end
+	closed   chan struct{} // the end has begun
+	served   atomic.Bool
+	use      sync.RWMutex // held for reading by calls of programs, for writing when the end begins
 	closing  sync.Once
 
 	mu        sync.Mutex // guards listeners
 	listeners []*transport.Listener
 }
 
-// ErrClosed is returned by calls on a broker that has ended.
-var ErrClosed = errors.New("broker is closed")
+var (
+	// ErrClosed is returned by calls on a broker that ends or has ended.
+	ErrClosed = errors.New("broker is closed")
+	// ErrQuota is why Publish refuses a message: a session that must have it
+	// has a full queue, and the policy is Refuse.
+	ErrQuota = store.ErrQuota
+)
 
 // New makes a broker. It opens nothing: Serve does. All faults of o are
 // reported at once.
@@ -122,6 +129,9 @@ func (b *Broker) Addresses() []string {
 // 0x8B, and after the grace time whoever is left is cut off. It waits for
 // everything that it started. A broker can be served once.
 func (b *Broker) Serve(ctx context.Context) error {
+	if b.isClosed() || b.served.Swap(true) {
+		return ErrClosed
+	}
 	defer b.Close()
 	for _, l := range b.opt().Listeners {
 		if _, err := b.Listen(l); err != nil {
@@ -137,9 +147,9 @@ func (b *Broker) Serve(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-b.closed:
 	}
-	b.drain()
 	stop()
 	wg.Wait()
+	b.Close()
 	return nil
 }
 
@@ -155,25 +165,27 @@ func (b *Broker) drain() {
 		n++
 		c.signal(sigShutdown)
 	})
-	b.log.Info("shutting down", "clients", n, "grace", grace)
+	if n > 0 || b.served.Load() {
+		b.log.Info("shutting down", "clients", n, "grace", grace)
+	}
 	if err := b.net.Close(ctx); err != nil {
 		b.log.Warn("connections cut off at the end of the grace time", "err", err)
 	}
+	ctx, cancel = context.WithTimeout(context.Background(), grace) // of its own: what was acknowledged is at stake
+	defer cancel()
 	if err := b.store.Close(ctx); err != nil {
 		b.log.Error("close store", "err", err)
 	}
 }
 
-// Close ends a broker that is not served, or makes Serve return.
+// Close drains a broker and ends it, and makes Serve return. It waits for the
+// end. More calls do nothing but wait.
 func (b *Broker) Close() {
 	b.closing.Do(func() {
+		b.use.Lock()
 		close(b.closed)
-		ctx, cancel := context.WithTimeout(context.Background(), b.opt().ShutdownGrace)
-		defer cancel()
-		b.net.StopAccepting()
-		if err := b.net.Close(ctx); err != nil {
-			b.log.Warn("close connections", "err", err)
-		}
+		b.use.Unlock()
+		b.drain()
 	})
 }
 

@@ -78,6 +78,7 @@ const (
 	flagReauth                      // a re-authentication is under way
 	flagPaused                      // input waits
 	flagCongested                   // for the out-queue to be written
+	flagAccess                      // for the access rules
 )
 
 // signal leaves word for the owner, from any goroutine.
@@ -291,6 +292,9 @@ func (c *conn) woken(t *turn) error {
 	if c.state == stOver {
 		return nil
 	}
+	if sig&sigAccess != 0 {
+		c.flags &^= flagAccess
+	}
 	if sig&sigEvict != 0 {
 		c.flags |= flagEvicted
 	}
@@ -352,7 +356,7 @@ func (c *conn) waits() bool {
 	case stAuth, stWill, stLine, stClaim:
 		return true
 	}
-	return c.flags&(flagReauth|flagCongested) != 0
+	return c.flags&(flagReauth|flagCongested|flagAccess) != 0
 }
 
 // pause makes Feed stop after this packet.

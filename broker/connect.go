@@ -360,8 +360,11 @@ func (c *conn) claimed(t *turn) error {
 	}
 	st := &c.b.stats
 	st.connects.Add(1)
-	if n := st.connected.Add(1); n > st.connectedMax.Load() {
-		st.connectedMax.Store(n)
+	for n := st.connected.Add(1); ; {
+		most := st.connectedMax.Load()
+		if n <= most || st.connectedMax.CompareAndSwap(most, n) {
+			break
+		}
 	}
 	if f := t.o.Events.Connected; f != nil {
 		f(c.info(), present)
@@ -438,12 +441,17 @@ func (c *conn) attach(t *turn, s *session) {
 		t.own = packet.AppendAck(t.own, packet.PUBREL, c.ver, id, packet.Success)
 		t.n.packetsOut++
 	})
+	t.recordAgain(s)
 	t.flush(c)
 	s.io = c.io
 	s.stored = s.store != nil
 	s.setLoad()
+	if s.more != nil {
+		c.jobs, s.more.jobs = s.more.jobs, nil
+	}
 	s.mu.Unlock()
 	t.pump(s)
+	c.retained(t)
 }
 
 // window is what the CONNACK allowed the client: its Receive Maximum, which
@@ -566,6 +574,9 @@ func (c *conn) detach(t *turn, err error) {
 	s.mu.Lock()
 	s.io = nil
 	s.setAlias(nil)
+	if s.store != nil && c.jobs != nil {
+		s.rare().jobs = c.jobs
+	}
 	s.setLoad()
 	s.mu.Unlock()
 	if c.code == packet.Success && !errors.Is(err, errLeft) {

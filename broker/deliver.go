@@ -272,6 +272,23 @@ func (t *turn) pumpStore(s *session, lost []lostMessage) []lostMessage {
 	return lost
 }
 
+// recordAgain asks the store again for what it has not answered to the last
+// connection, or could not do. The caller holds s.mu.
+func (t *turn) recordAgain(s *session) {
+	s.out.Send.Unacked(func(id uint16, x *qos.Slot) bool {
+		switch {
+		case id == 0 || s.store == nil:
+		case x.State == qos.Held:
+			t.record(s, id, x.LSN)
+		case x.State == qos.Recorded && s.store.Received2(id, &outbound{t.b, s}, uint64(id)|recorded):
+			s.out.Send.Settle(id, qos.Recorded)
+			t.own = packet.AppendAck(t.own, packet.PUBREL, s.ver, id, packet.Success)
+			t.n.packetsOut++
+		}
+		return true
+	})
+}
+
 // sendStored sends a message that the store handed out.
 func (t *turn) sendStored(s *session, d *store.Delivery, lost []lostMessage) []lostMessage {
 	x := qos.Slot{Msg: d.Msg, More: d.More, LSN: d.LSN, Sub: d.Sub, QoS: d.QoS, Flags: d.Flags | qos.Durable}
@@ -316,20 +333,21 @@ func (o *outbound) Done(tok uint64, err error) {
 	defer o.b.give(t)
 	s, id := o.s, uint16(tok)
 	s.mu.Lock()
-	if err != nil { // nothing can be promised any more
+	if err != nil { // the next connection asks again
 		if s.io != nil {
 			s.io.Close(fmt.Errorf("store the state of a QoS 2 message: %w", err))
 		}
 		s.mu.Unlock()
+		o.b.log.Error("the state of a QoS 2 message cannot be stored", "client", s.id, "err", err)
 		return
 	}
 	if tok&recorded != 0 {
-		if _, ok := s.out.Send.Hold(id, qos.Released); ok && s.io != nil {
+		if s.out.Send.Settle(id, qos.Recorded) && s.io != nil {
 			s.io.Append(t.tt, packet.AppendAck(nil, packet.PUBREL, s.ver, id, packet.Success))
 			t.n.packetsOut++
 		}
 	} else {
-		s.out.Send.Hold(id, qos.Sent)
+		s.out.Send.Settle(id, qos.Held)
 	}
 	s.mu.Unlock()
 	t.pump(s) // in their order: the store's answers come in any

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/myelin-mqtt/myelin/internal/route"
@@ -19,12 +20,14 @@ type Message = packet.Message
 // with the reason why it was taken for nobody, or with ctx's error, when
 // nothing is known.
 func (b *Broker) Publish(ctx context.Context, m Message) error {
-	if b.isClosed() {
-		return ErrClosed
-	}
 	p, err := packet.NewPublish(&m, uint32(b.clock()/1e9))
 	if err != nil {
 		return fmt.Errorf("publish to %q: %w", m.Topic, err)
+	}
+	b.use.RLock()
+	if b.isClosed() {
+		b.use.RUnlock()
+		return ErrClosed
 	}
 	t := b.borrow()
 	w := make(waiter, 1)
@@ -32,6 +35,7 @@ func (b *Broker) Publish(ctx context.Context, m Message) error {
 	t.n.pubBytesIn += uint64(len(p.Payload()))
 	done, _, err := t.routeFor(p, w)
 	b.give(t)
+	b.use.RUnlock()
 	if !done {
 		select {
 		case err = <-w:
@@ -126,11 +130,16 @@ func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) 
 // retainedMessages decodes the retained messages that match.
 func (b *Broker) retainedMessages(filter string) (all []*Message) {
 	c := b.store.Retained(filter)
+	if strings.HasPrefix(filter, string(sysPrefix)) {
+		c = b.sys.Cursor(filter)
+	}
 	now := uint32(b.clock() / 1e9)
 	for more := true; more; {
 		more = c.Next(1024, func(_ string, p *packet.Publish) bool {
-			if _, expired := p.Left(now); !expired {
-				all = append(all, p.Message())
+			if left, expired := p.Left(now); !expired {
+				m := p.Message()
+				m.Expiry = left
+				all = append(all, m)
 			}
 			return true
 		})

@@ -183,15 +183,29 @@ func (o *Options) validate() error {
 	if o.MaxPacketSize < 0 || o.MaxPacketSize > MaxPacketSize {
 		bad("MaxPacketSize: %d is not between 1 and %d", o.MaxPacketSize, MaxPacketSize)
 	}
-	for name, n := range map[string]int{"Loops": o.Loops, "MaxConnections": o.MaxConnections, "MaxConnectSize": o.MaxConnectSize,
-		"MaxInflightBytes": o.MaxInflightBytes, "MaxTopicLevels": o.MaxTopicLevels, "MaxSubscriptions": o.MaxSubscriptions,
-		"MaxOutboundBytes": o.MaxOutboundBytes, "ConnectTimeout": int(o.ConnectTimeout), "ShutdownGrace": int(o.ShutdownGrace)} {
-		if n < 0 {
-			bad("%s: %d is below 0", name, n)
+	for _, x := range []struct {
+		name     string
+		is, from int
+	}{
+		{"Loops", o.Loops, 0}, {"MaxConnections", o.MaxConnections, 0}, {"ConnectTimeout", int(o.ConnectTimeout), 0},
+		{"MaxConnectSize", o.MaxConnectSize, 0}, {"MaxInflightBytes", o.MaxInflightBytes, 0}, {"MaxTopicLevels", o.MaxTopicLevels, 0},
+		{"MaxSubscriptions", o.MaxSubscriptions, 0}, {"MaxOutboundBytes", o.MaxOutboundBytes, 0}, {"ShutdownGrace", int(o.ShutdownGrace), 0},
+		{"TopicAliasMaximum", o.TopicAliasMaximum, -1}, {"TopicAliasOutbound", o.TopicAliasOutbound, -1},
+		{"Queue.MaxMessages", o.Queue.MaxMessages, -1}, {"Queue.MaxBytes", o.Queue.MaxBytes, -1},
+		{"Retain.MaxMessages", o.Retain.MaxMessages, 0}, {"Retain.MaxBytes", int(o.Retain.MaxBytes), 0},
+	} {
+		if x.is < x.from {
+			bad("%s: %d is below %d", x.name, x.is, x.from)
 		}
 	}
 	if o.TopicAliasMaximum > 65535 || o.TopicAliasOutbound > 65535 {
 		bad("topic alias maximum: above 65535")
+	}
+	if o.Shared > LeastInflight {
+		bad("Shared: there is no strategy %d", o.Shared)
+	}
+	if o.Queue.Policy > Refuse {
+		bad("Queue.Policy: there is no policy %d", o.Queue.Policy)
 	}
 	return errors.Join(faults...)
 }

@@ -39,7 +39,7 @@ func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
 	if allowed && t.o.Authorizer != nil {
 		d := c.mayPublish(t, p, e)
 		if d == Later {
-			c.flags |= flagPaused
+			c.flags |= flagPaused | flagAccess
 			return errAgain
 		}
 		allowed = d == Allow
@@ -367,6 +367,9 @@ func (t *turn) pick(g *route.Group[*session], p *packet.Publish, from *session) 
 	case p.QoS() > 0 && m.QoS > 0 && m.To.durable():
 		t.target(&m, nil, p)
 		t.targets[len(t.targets)-1].Flags |= qos.Shared
+		if l := m.To.load.Load(); l >= 0 { // until its own loop says better
+			m.To.load.CompareAndSwap(l, l+1)
+		}
 		return
 	}
 	t.picked = append(t.picked, picked{g, m, ok})

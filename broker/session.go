@@ -51,6 +51,7 @@ type more struct {
 	local *Subscription  // an in-process subscriber
 	alias *aliases       // outbound topic aliases of this connection
 	index map[string]int // the places of subs, where there are many
+	jobs  *retainedJob   // retained messages that the last connection did not get
 	done  *commits       // of the messages that it published, nil until one may be late
 }
 

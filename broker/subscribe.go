@@ -34,7 +34,7 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 	for i, f := range p.Filters {
 		code, d := c.maySubscribe(t, &f)
 		if d == Later {
-			c.flags |= flagPaused
+			c.flags |= flagPaused | flagAccess
 			return errAgain
 		}
 		if codes[i] = code; code.Failed() {

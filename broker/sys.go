@@ -27,8 +27,8 @@ var sysTopics = []sysTopic{
 	}},
 	{"clients/connected", func(_ *Broker, s *Stats) string { return number(s.Connected) }},
 	{"clients/active", func(_ *Broker, s *Stats) string { return number(s.Connected) }},
-	{"clients/disconnected", func(_ *Broker, s *Stats) string { return number(int64(s.Sessions) - s.Connected) }},
-	{"clients/inactive", func(_ *Broker, s *Stats) string { return number(int64(s.Sessions) - s.Connected) }},
+	{"clients/disconnected", func(_ *Broker, s *Stats) string { return number(max(int64(s.Sessions)-s.Connected, 0)) }},
+	{"clients/inactive", func(_ *Broker, s *Stats) string { return number(max(int64(s.Sessions)-s.Connected, 0)) }},
 	{"clients/total", func(_ *Broker, s *Stats) string { return number(s.Sessions) }},
 	{"clients/maximum", func(_ *Broker, s *Stats) string { return number(s.ConnectedMax) }},
 	{"clients/expired", func(_ *Broker, s *Stats) string { return number(s.SessionsExpired) }},
@@ -53,6 +53,11 @@ var sysTopics = []sysTopic{
 	{"retained messages/count", func(_ *Broker, s *Stats) string { return number(s.Retained) }},
 	{"subscriptions/count", func(_ *Broker, s *Stats) string { return number(s.Subscriptions) }},
 	{"shared_subscriptions/count", func(_ *Broker, s *Stats) string { return number(s.Shared) }},
+	{"heap/maximum", func(*Broker, *Stats) string {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return number(m.HeapSys)
+	}},
 	{"heap/current", func(*Broker, *Stats) string {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)

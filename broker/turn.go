@@ -58,10 +58,17 @@ func (t *turn) begin(tt *transport.Turn) {
 	}
 }
 
+// keptInput is the largest packet that a turn holds on to.
+const keptInput = 64 << 10
+
 // finish ends it: what was answered to c is appended to its out-queue, and
 // counters are added to the broker's.
 func (t *turn) finish(c *conn) {
 	t.flush(c)
+	if len(t.pub.Bytes()) > keptInput { // it holds on to what was read
+		t.pub = packet.Publish{}
+		t.enc = packet.Encoder{}
+	}
 	t.b.stats.add(&t.n)
 	t.n = counts{}
 }

@@ -312,6 +312,18 @@ func (s *Sender) Hold(id uint16, st State) (x Slot, ok bool) {
 	return *p, true
 }
 
+// Settle ends the wait for the store: Held becomes Sent, Recorded becomes
+// Released, as Hold would have it. ok is false where the slot does not wait like
+// that, as when the store answers twice.
+func (s *Sender) Settle(id uint16, from State) (ok bool) {
+	p := s.slot(id)
+	if p == nil || p.State != from {
+		return false
+	}
+	s.Hold(id, from+1)
+	return true
+}
+
 // free ends a slot and moves the window's start past what is over.
 func (s *Sender) free(p *Slot) (x Slot) {
 	x = *p
