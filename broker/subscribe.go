@@ -31,8 +31,9 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 		return err
 	}
 	subs := make([]store.Sub, 0, len(p.Filters))
+	fresh := 0 // granted in this packet
 	for i, f := range p.Filters {
-		code, d := c.maySubscribe(t, &f)
+		code, d := c.maySubscribe(t, &f, fresh)
 		if d == Later {
 			c.flags |= flagPaused | flagAccess
 			return errAgain
@@ -42,6 +43,9 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 				return c.fail(t, code, "subscription to "+strconv.Quote(f.Filter))
 			}
 			continue
+		}
+		if c.s.find(f.Filter) < 0 {
+			fresh++
 		}
 		subs = append(subs, store.Sub{Filter: f.Filter, ID: p.SubID, Options: f.Options})
 	}
@@ -87,12 +91,13 @@ func (c *conn) logRefused(p *packet.Subscribe, codes []packet.Reason) {
 }
 
 // maySubscribe decides on one filter: the granted QoS, or why it is refused.
-func (c *conn) maySubscribe(t *turn, f *packet.Subscription) (packet.Reason, Decision) {
+// fresh is the number of new subscriptions that the packet has got already.
+func (c *conn) maySubscribe(t *turn, f *packet.Subscription, fresh int) (packet.Reason, Decision) {
 	filter, err := topic.ParseFilter(f.Filter)
 	switch {
 	case err != nil, t.o.MaxTopicLevels > 0 && levels(filter.Filter) > t.o.MaxTopicLevels:
 		return packet.TopicFilterInvalid, Deny
-	case t.o.MaxSubscriptions > 0 && len(c.s.subs) >= t.o.MaxSubscriptions && c.s.find(f.Filter) < 0:
+	case t.o.MaxSubscriptions > 0 && len(c.s.subs)+fresh >= t.o.MaxSubscriptions && c.s.find(f.Filter) < 0:
 		return packet.QuotaExceeded, Deny
 	}
 	if a := t.o.Authorizer; a != nil {
