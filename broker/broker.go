@@ -228,8 +228,15 @@ func (b *Broker) Disconnect(clientID string, code packet.Reason) bool {
 
 // storeDropped takes word from the store of what its limits cost.
 func (b *Broker) storeDropped(clientID string, m *packet.Publish, why mem.Reason) {
-	reason := map[mem.Reason]DropReason{mem.QueueFull: DropQueueFull, mem.Expired: DropExpired,
-		mem.RetainedFull: DropRetainFull, mem.SessionEnded: DropSessionEnded}[why]
+	reason := DropQueueFull
+	switch why {
+	case mem.Expired:
+		reason = DropExpired
+	case mem.RetainedFull:
+		reason = DropRetainFull
+	case mem.SessionEnded:
+		reason = DropSessionEnded
+	}
 	var s *session
 	if clientID != "" {
 		s = b.registry.lookup(clientID)

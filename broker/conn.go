@@ -160,9 +160,9 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 	}
 }
 
-// mostJobs is how many subscriptions of one client may wait for their retained
-// messages.
-const mostJobs = 1024
+// mostCalls is how many SUBSCRIBEs and the like of one client may wait for the
+// store.
+const mostCalls = 1024
 
 // mostWaiting is how many acknowledgements of one client may wait for the store.
 const mostWaiting = 4096
@@ -175,8 +175,7 @@ func (c *conn) congested(t *turn) error {
 	case c.state != stOnline:
 		return nil
 	case c.io.Queued() >= 4*t.o.MaxOutboundBytes:
-	case c.jobs != nil && c.jobs.waiting >= mostJobs:
-	case c.async != nil && len(c.async.later) >= mostJobs:
+	case c.async != nil && len(c.async.later) >= mostCalls:
 	case c.s.in != nil && c.s.in.Waiting() >= mostWaiting: // 3.x has no Receive Maximum
 	default:
 		return nil
@@ -339,7 +338,7 @@ func (c *conn) woken(t *turn) error {
 		}
 		c.retained(t)
 	}
-	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes && (c.jobs == nil || c.jobs.waiting < mostJobs/2) && (c.async == nil || len(c.async.later) < mostJobs/2) && (c.s.in == nil || c.s.in.Waiting() < mostWaiting/2) {
+	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes && (c.async == nil || len(c.async.later) < mostCalls/2) && (c.s.in == nil || c.s.in.Waiting() < mostWaiting/2) {
 		c.flags &^= flagCongested
 	}
 	if c.flags&flagPaused != 0 && !c.waits() {

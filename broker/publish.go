@@ -268,7 +268,9 @@ func (t *turn) missed(p, kept *packet.Publish, from *session) *route.Entry[*sess
 	n := len(t.targets)
 	served := make(map[store.Session]bool, n)
 	for _, x := range t.targets {
-		served[x.To] = true
+		if x.Flags&qos.Shared == 0 {
+			served[x.To] = true
+		}
 	}
 	t.durableTargets(e, p, from)
 	fresh := slices.DeleteFunc(t.targets[n:], func(x store.Target) bool { return served[x.To] })

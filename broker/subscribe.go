@@ -31,9 +31,12 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 		return err
 	}
 	subs := make([]store.Sub, 0, len(p.Filters))
-	fresh := 0 // granted in this packet
+	var fresh map[string]bool // granted in this packet, where there is a limit
 	for i, f := range p.Filters {
-		code, d := c.maySubscribe(t, &f, fresh)
+		code, d := c.maySubscribe(t, &f, len(fresh))
+		if code == packet.QuotaExceeded && fresh[f.Filter] {
+			code = packet.Reason(f.Options.QoS()) // it is in the packet before
+		}
 		if d == Later {
 			c.flags |= flagPaused | flagAccess
 			return errAgain
@@ -44,8 +47,11 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 			}
 			continue
 		}
-		if c.s.find(f.Filter) < 0 {
-			fresh++
+		if t.o.MaxSubscriptions > 0 && c.s.find(f.Filter) < 0 {
+			if fresh == nil {
+				fresh = map[string]bool{}
+			}
+			fresh[f.Filter] = true
 		}
 		subs = append(subs, store.Sub{Filter: f.Filter, ID: p.SubID, Options: f.Options})
 	}
@@ -222,7 +228,9 @@ func (c *conn) unsubscribed(t *turn, p *packet.Unsubscribe) {
 			continue
 		}
 		c.b.table.Unsubscribe(f, s)
-		c.stopRetained(f.Filter)
+		if f.Share == "" {
+			c.stopRetained(f.Filter)
+		}
 		s.mu.Lock()
 		s.remove(j)
 		if f.Share != "" {
@@ -251,8 +259,8 @@ type retainedJob struct {
 	next   *retainedJob
 
 	// In the first of a list only.
-	last    *retainedJob
-	waiting int
+	last     *retainedJob
+	byFilter map[string]*retainedJob
 }
 
 const (
@@ -269,22 +277,27 @@ func (c *conn) startRetained(t *turn, j *retainedJob) {
 	} else {
 		j.cursor = c.b.store.Retained(j.filter)
 	}
-	if first := c.jobs; first != nil {
-		first.last.next = j
-		first.last = j
-		first.waiting++
+	first := c.jobs
+	if first == nil {
+		j.last, j.byFilter = j, map[string]*retainedJob{j.filter: j}
+		c.jobs = j
+		c.retained(t)
 		return
 	}
-	j.last, j.waiting = j, 1
-	c.jobs = j
-	c.retained(t)
+	if old := first.byFilter[j.filter]; old != nil { // subscribed to again before it was through: from the beginning
+		old.qos, old.id, old.cursor, old.wait, old.over = j.qos, j.id, j.cursor, nil, false
+		return
+	}
+	first.last.next, first.last = j, j
+	first.byFilter[j.filter] = j
 }
 
 // endJob goes on to the next job.
 func (c *conn) endJob() {
 	j := c.jobs
 	if j.next != nil {
-		j.next.last, j.next.waiting = j.last, j.waiting-1
+		j.next.last, j.next.byFilter = j.last, j.byFilter
+		delete(j.byFilter, j.filter)
 	}
 	c.jobs = j.next
 }
@@ -292,8 +305,8 @@ func (c *conn) endJob() {
 // stopRetained ends the retained messages of a filter that is unsubscribed
 // from [MQTT-3.10.4-2].
 func (c *conn) stopRetained(filter string) {
-	for j := c.jobs; j != nil; j = j.next {
-		if j.filter == filter {
+	if c.jobs != nil {
+		if j := c.jobs.byFilter[filter]; j != nil {
 			j.over, j.wait = true, nil
 		}
 	}
