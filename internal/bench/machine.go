@@ -70,6 +70,17 @@ func Cores() ([]int, error) {
 	return cores, nil
 }
 
+// LoadAverage tells how many threads wanted a core in the last minute.
+func LoadAverage() float64 {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	v, _ := strconv.ParseFloat(first, 64)
+	return v
+}
+
 // Machine describes the processor, its memory, and the kernel.
 func Machine() (machine, kernel string) {
 	model := "unknown processor"

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -188,10 +189,41 @@ func TestRunHasALimit(t *testing.T) {
 		t.Errorf("got %v after %v", err, time.Since(from))
 	}
 
+	f := startFake(t, 0)
+	f.mu.Lock()
+	f.spoil = func(int, []byte) [][]byte { return nil }
+	f.mu.Unlock()
+	p = &process{addr: f.addr, cmd: &exec.Cmd{Process: self(t)}}
+	_, err = flowing(small(Pairs, 0), p, Timing{Measure: 10 * time.Millisecond, Stall: 5 * time.Second})
+	if err == nil || !strings.Contains(err.Error(), "nothing arrived") {
+		t.Errorf("got %v", err)
+	}
+
 	deaf := Broker{Name: "deaf", Command: func(netip.AddrPort, string) ([]string, error) { return []string{"sleep", "60"}, nil }}
 	rs := Run(context.Background(), Plan{Loads: Loads()[:1], Brokers: []Broker{deaf}, Rounds: 1, Core: -1, Timing: Timing{Limit: 100 * time.Millisecond}})
 	if len(rs) != 1 || rs[0].Error == "" {
 		t.Errorf("got %+v, want one failed run", rs)
+	}
+}
+
+func self(t *testing.T) *os.Process {
+	p, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestRunOfEachKind(t *testing.T) {
+	f := startFake(t, 1)
+	p := &process{addr: f.addr, cmd: &exec.Cmd{Process: self(t)}}
+	r, err := flowing(small(Pairs, 1), p, Timing{Measure: 50 * time.Millisecond, Stall: 5 * time.Second})
+	if err != nil || r.Deliveries == 0 || r.Rate == 0 || r.RSS == 0 || r.Seconds < 0.05 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	r, err = holding(Load{Version: v311, Conns: 200, Filters: 1, Filter: "bench/%d/%d"}, p, Timing{Settle: time.Millisecond, Stall: 5 * time.Second})
+	if err != nil || r.RSS == 0 || r.PerSec == 0 {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
 

@@ -143,9 +143,10 @@ func flowing(l Load, p *process, t Timing) (r Result, err error) {
 	r.RSS = rss
 	r.CPU = (after - before).Seconds()
 	r.Rate = float64(r.Deliveries) / r.Seconds
-	if r.Deliveries > 0 {
-		r.PerMillion = r.CPU / float64(r.Deliveries) * 1e6
+	if r.Deliveries == 0 {
+		return r, fmt.Errorf("nothing arrived in the %v that were measured", t.Measure)
 	}
+	r.PerMillion = r.CPU / float64(r.Deliveries) * 1e6
 	if l.Rate > 0 {
 		r.Latency = f.latency()
 	}

@@ -105,6 +105,10 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// A machine with other work shows in rates and latencies, and the reader should know.
+	if busy := bench.LoadAverage(); busy > 0.5 {
+		env.Comments = append(env.Comments, fmt.Sprintf("The machine had other work: a load average of %.1f before the first run.", busy))
+	}
 	for _, c := range env.Comments {
 		fmt.Fprintln(errs, "bench:", c)
 	}
