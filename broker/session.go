@@ -48,11 +48,11 @@ type session struct {
 
 // more is what few sessions have.
 type more struct {
-	local *Subscription  // an in-process subscriber
-	alias *aliases       // outbound topic aliases of this connection
-	index map[string]int // the places of subs, where there are many
-	jobs  *retainedJob   // retained messages that the last connection did not get
-	done  *commits       // of the messages that it published, nil until one may be late
+	local *Subscription // an in-process subscriber
+	alias *aliases      // outbound topic aliases of this connection
+	index *filterIndex  // the places of subs, where there are many
+	jobs  *retainedJob  // retained messages that the last connection did not get
+	done  *commits      // of the messages that it published, nil until one may be late
 }
 
 // commits is where the store leaves word of a session's messages.
@@ -184,10 +184,7 @@ func (s *session) setLoad() {
 // find is the subscription with this very filter [MQTT-3.10.4-1], or -1.
 func (s *session) find(filter string) int {
 	if s.more != nil && s.more.index != nil {
-		if i, ok := s.more.index[filter]; ok {
-			return i
-		}
-		return -1
+		return s.more.index.find(s.subs, filter)
 	}
 	for i := range s.subs {
 		if s.subs[i].filter == filter {
@@ -197,10 +194,7 @@ func (s *session) find(filter string) int {
 	return -1
 }
 
-// indexed is the number of subscriptions from which on there is an index.
-const indexed = 16
-
-// add appends a subscription. The caller holds mu.
+// add appends a subscription whose filter is new. The caller holds mu.
 func (s *session) add(x subscription) {
 	if len(s.subs) == 0 {
 		s.subs = make([]subscription, 0, 1)
@@ -208,13 +202,9 @@ func (s *session) add(x subscription) {
 	s.subs = append(s.subs, x)
 	switch m := s.more; {
 	case m != nil && m.index != nil:
-		m.index[x.filter] = len(s.subs) - 1
+		m.index.put(s.subs, len(s.subs)-1)
 	case len(s.subs) == indexed:
-		index := make(map[string]int, 2*indexed)
-		for i := range s.subs {
-			index[s.subs[i].filter] = i
-		}
-		s.rare().index = index
+		s.rare().index = newFilterIndex(s.subs)
 	}
 }
 
@@ -222,9 +212,9 @@ func (s *session) add(x subscription) {
 func (s *session) remove(i int) {
 	last := len(s.subs) - 1
 	if m := s.more; m != nil && m.index != nil {
-		delete(m.index, s.subs[i].filter)
+		m.index.remove(s.subs, i)
 		if i != last {
-			m.index[s.subs[last].filter] = i
+			m.index.move(s.subs, last, i)
 		}
 	}
 	s.subs[i] = s.subs[last]
