@@ -34,6 +34,7 @@ type Broker struct {
 	draining atomic.Bool
 	stopped  atomic.Int64  // the time in Unix nanoseconds at which a test stopped the clock, 0: it goes
 	closed   chan struct{} // the end has begun
+	over     chan struct{} // the connections have ended
 	served   atomic.Bool
 	use      sync.RWMutex // held for reading by calls of programs, for writing when the end begins
 	closing  sync.Once
@@ -59,7 +60,7 @@ func New(o Options) (*Broker, error) {
 	o.setDefaults()
 	b := &Broker{
 		log: o.Logger, table: route.NewTable[*session](), sys: new(route.Retained[*packet.Publish]),
-		closed: make(chan struct{}), nonce: nonce(), started: time.Now(),
+		closed: make(chan struct{}), over: make(chan struct{}), nonce: nonce(), started: time.Now(),
 	}
 	b.o.Store(&o)
 	b.registry.init()
@@ -171,6 +172,7 @@ func (b *Broker) drain() {
 	if err := b.net.Close(ctx); err != nil {
 		b.log.Warn("connections cut off at the end of the grace time", "err", err)
 	}
+	close(b.over)
 	ctx, cancel = context.WithTimeout(context.Background(), grace) // of its own: what was acknowledged is at stake
 	defer cancel()
 	if err := b.store.Close(ctx); err != nil {

@@ -340,6 +340,8 @@ func (c *conn) woken(t *turn) error {
 	}
 	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes && (c.async == nil || len(c.async.later) < mostCalls/2) && (c.s.in == nil || c.s.in.Waiting() < mostWaiting/2) {
 		c.flags &^= flagCongested
+	} else if c.flags&flagCongested != 0 {
+		c.io.NotifyDrained() // the last notice is used up, and others have queued since
 	}
 	if c.flags&flagPaused != 0 && !c.waits() {
 		c.flags &^= flagPaused

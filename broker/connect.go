@@ -441,9 +441,9 @@ func (c *conn) attach(t *turn, s *session) {
 		t.own = packet.AppendAck(t.own, packet.PUBREL, c.ver, id, packet.Success)
 		t.n.packetsOut++
 	})
+	s.io = c.io
 	t.recordAgain(s)
 	t.flush(c)
-	s.io = c.io
 	s.stored = s.store != nil
 	s.setLoad()
 	if s.more != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/internal/route"
 	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/transport"
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
@@ -236,7 +237,7 @@ func (s *session) drop(id uint16, x *qos.Slot, why DropReason, lost []lostMessag
 // record makes the packet identifier of a QoS 2 message durable; when it is,
 // pumpWindow may send it. The caller holds s.mu.
 func (t *turn) record(s *session, id uint16, lsn uint64) {
-	if s.store.Sent2(lsn, id, &outbound{t.b, s}, uint64(id)) {
+	if s.store.Sent2(lsn, id, &outbound{t.b, s, s.io}, uint64(id)) {
 		s.out.Send.Hold(id, qos.Sent)
 	}
 }
@@ -280,7 +281,7 @@ func (t *turn) recordAgain(s *session) {
 		case id == 0 || s.store == nil:
 		case x.State == qos.Held:
 			t.record(s, id, x.LSN)
-		case x.State == qos.Recorded && s.store.Received2(id, &outbound{t.b, s}, uint64(id)|recorded):
+		case x.State == qos.Recorded && s.store.Received2(id, &outbound{t.b, s, s.io}, uint64(id)|recorded):
 			s.out.Send.Settle(id, qos.Recorded)
 			t.own = packet.AppendAck(t.own, packet.PUBREL, s.ver, id, packet.Success)
 			t.n.packetsOut++
@@ -321,8 +322,9 @@ func (t *turn) sendStored(s *session, d *store.Delivery, lost []lostMessage) []l
 // outbound completes the store's records of a session's outgoing QoS 2
 // messages. tok is the packet identifier, with recorded for a PUBREC.
 type outbound struct {
-	b *Broker
-	s *session
+	b  *Broker
+	s  *session
+	io *transport.Conn // that asked
 }
 
 const recorded = 1 << 16
@@ -334,7 +336,7 @@ func (o *outbound) Done(tok uint64, err error) {
 	s, id := o.s, uint16(tok)
 	s.mu.Lock()
 	if err != nil { // the next connection asks again
-		if s.io != nil {
+		if s.io != nil && s.io == o.io {
 			s.io.Close(fmt.Errorf("store the state of a QoS 2 message: %w", err))
 		}
 		s.mu.Unlock()
@@ -374,7 +376,7 @@ func (c *conn) onAck(t *turn, typ packet.Type, b []byte, hdr int) error {
 		switch {
 		case r.Done:
 			s.store.Ack(r.Slot.LSN)
-		case r.Recorded && !s.store.Received2(id, &outbound{t.b, s}, uint64(id)|recorded):
+		case r.Recorded && !s.store.Received2(id, &outbound{t.b, s, s.io}, uint64(id)|recorded):
 			s.out.Send.Hold(id, qos.Recorded)
 			held = true
 		}

@@ -119,7 +119,7 @@ func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) 
 				f(m)
 			case <-l.done:
 				return
-			case <-b.closed:
+			case <-b.over:
 				return
 			}
 		}

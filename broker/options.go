@@ -133,7 +133,8 @@ type QueueOptions struct {
 	MaxMessages, MaxBytes int
 	// Policy of a full queue, default DropOldest.
 	Policy QueuePolicy
-	// QoS0 keeps QoS 0 messages for clients that are away, too.
+	// QoS0 keeps QoS 0 messages for clients that are away, too, but for those
+	// of shared subscriptions.
 	QoS0 bool
 }
 

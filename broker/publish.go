@@ -262,7 +262,7 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 // are new are served at once.
 func (t *turn) missed(p, kept *packet.Publish, from *session) *route.Entry[*session] {
 	e := t.find(p.Topic())
-	if p.QoS() == 0 || e.Durable == 0 {
+	if !t.o.Queue.QoS0 && (p.QoS() == 0 || e.Durable == 0) {
 		return e
 	}
 	n := len(t.targets)
@@ -272,7 +272,11 @@ func (t *turn) missed(p, kept *packet.Publish, from *session) *route.Entry[*sess
 			served[x.To] = true
 		}
 	}
-	t.durableTargets(e, p, from)
+	if t.o.Queue.QoS0 {
+		t.queuedTargets(e, p, &kept, from)
+	} else {
+		t.durableTargets(e, p, from)
+	}
 	fresh := slices.DeleteFunc(t.targets[n:], func(x store.Target) bool { return served[x.To] })
 	if len(fresh) > 0 {
 		t.b.store.Publish(kept, fresh, store.Inbound{Again: true}, nobody{}, 0)

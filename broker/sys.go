@@ -160,7 +160,7 @@ func (t *turn) setSys(name, value string) {
 	e := t.routes.Find(p.Topic())
 	t.enc.Reset(p, 0)
 	t.expiry = 0
-	for i := range e.Subs {
-		t.toSub(e, &e.Subs[i], p, p, nil)
+	for i := range e.Subs { // past the store, whatever the options: the next value is not far
+		t.deliver(&e.Subs[i], e.More[e.Subs[i].To], p, p, 0)
 	}
 }

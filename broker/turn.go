@@ -67,8 +67,8 @@ func (t *turn) finish(c *conn) {
 	t.flush(c)
 	if len(t.pub.Bytes()) > keptInput { // it holds on to what was read
 		t.pub = packet.Publish{}
-		t.enc = packet.Encoder{}
 	}
+	t.enc.Reset(nil, 0)
 	t.b.stats.add(&t.n)
 	t.n = counts{}
 }
@@ -100,6 +100,7 @@ func (b *Broker) borrow() *turn {
 }
 
 func (b *Broker) give(t *turn) {
+	t.enc.Reset(nil, 0)
 	b.stats.add(&t.n)
 	t.n = counts{}
 	b.net.Return(t.tt)
