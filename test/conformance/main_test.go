@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -100,8 +101,17 @@ type process struct {
 	over    bool // it was asked to end already
 }
 
-// start runs the program on free ports and waits until it listens.
-func start(dir string, args ...string) (*process, error) {
+// start runs the program on free ports and waits until it listens; it tries again when somebody else was faster at a port.
+func start(dir string, args ...string) (p *process, err error) {
+	for range 3 {
+		if p, err = startOnce(dir, args...); err == nil {
+			return p, nil
+		}
+	}
+	return nil, err
+}
+
+func startOnce(dir string, args ...string) (*process, error) {
 	tcp, err := freePort()
 	if err != nil {
 		return nil, err
@@ -178,12 +188,15 @@ func (p *process) stop() error {
 
 func tail(b []byte) []byte { return b[max(0, len(b)-4000):] }
 
-// freePort is a loopback address with a port that nobody listens on now.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freePort is a loopback address with a port that nobody listens on now. It is not one of those that the system gives to the many
+// connections of the cases, which could take it before the program does.
+func freePort() (addr string, err error) {
+	for range 100 {
+		addr = fmt.Sprintf("127.0.0.1:%d", 12000+mathrand.IntN(20000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", err
 }
