@@ -141,6 +141,9 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 		if c.state != stOnline {
 			limit = t.o.MaxConnectSize
 		}
+		if c.ver == packet.V31 && used < len(in) {
+			in[used] = withoutDup(in[used])
+		}
 		n, hdr, err := packet.Frame(in[used:], limit)
 		if err != nil {
 			return used, c.bad(t, in[used:], err)
@@ -158,6 +161,18 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 			return used, err
 		}
 	}
+}
+
+// withoutDup clears the DUP flag with which 3.1, and only 3.1, lets a client
+// mark a repeated PUBREL, SUBSCRIBE or UNSUBSCRIBE: it changes nothing.
+func withoutDup(first byte) byte {
+	switch packet.Type(first >> 4) {
+	case packet.PUBREL, packet.SUBSCRIBE, packet.UNSUBSCRIBE:
+		if first&0x0f == 0x0a {
+			return first &^ 8
+		}
+	}
+	return first
 }
 
 // mostCalls is how many SUBSCRIBEs and the like of one client may wait for the

@@ -247,3 +247,33 @@ func eventually(t testing.TB, what string, f func() bool) {
 		time.Sleep(time.Millisecond)
 	}
 }
+
+// quiet tells whether no connection has word waiting for it: loops wake each
+// other, and a ping alone does not prove that they are through.
+func (r *running) quiet() bool {
+	var all []*session
+	for i := range r.registry.shards {
+		sh := &r.registry.shards[i]
+		sh.mu.Lock()
+		for _, x := range sh.sessions {
+			if x.owner == nil {
+				continue
+			}
+			if x.ready.Load() || x.owner.signals.Load() != 0 || x.line != nil {
+				sh.mu.Unlock()
+				return false
+			}
+			all = append(all, x)
+		}
+		sh.mu.Unlock()
+	}
+	for _, x := range all {
+		x.mu.Lock()
+		word := x.more != nil && x.more.done != nil && x.more.done.any.Load()
+		x.mu.Unlock()
+		if word {
+			return false
+		}
+	}
+	return true
+}

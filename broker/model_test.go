@@ -105,7 +105,7 @@ func model(t *testing.T, rt *rapid.T, io string) {
 			if c.p == nil {
 				c.connect(rt, r, false, c.durable)
 			}
-			c.finish(rt, late)
+			c.finish(rt, r, late)
 			if !maps.EqualFunc(c.got, c.want, slices.Equal) {
 				rt.Fatalf("%s: got %v, want %v", c.id, c.got, c.want)
 			}
@@ -240,8 +240,9 @@ func (c *modelled) ack() {
 }
 
 // finish reads and acknowledges until nothing comes any more.
-func (c *modelled) finish(rt *rapid.T, late *storetest.Engine) {
+func (c *modelled) finish(rt *rapid.T, r *running, late *storetest.Engine) {
 	for calm := 0; calm < 3; calm++ {
+		eventually(r.t, "quiet", r.quiet)
 		before := len(c.seen)
 		c.until(rt, packet.PINGRESP)
 		if len(c.held) > 0 || len(c.seen) > before || late != nil && !late.Idle() {

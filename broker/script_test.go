@@ -337,26 +337,9 @@ func (s *script) settle() (out []string) {
 	return out
 }
 
-// quiet tells whether no connection has word waiting for it.
+// quiet tells whether nothing is on its way within the broker.
 func (s *script) quiet() bool {
-	if s.b == nil {
-		return true
-	}
-	if s.late != nil && !s.late.Idle() {
-		return false
-	}
-	quiet := true
-	for i := range s.b.registry.shards {
-		sh := &s.b.registry.shards[i]
-		sh.mu.Lock()
-		for _, x := range sh.sessions {
-			if x.owner != nil && (x.ready.Load() || x.owner.signals.Load() != 0 || x.line != nil) {
-				quiet = false
-			}
-		}
-		sh.mu.Unlock()
-	}
-	return quiet
+	return s.b == nil || (s.late == nil || s.late.Idle()) && s.b.quiet()
 }
 
 // ping has every client answered, and notes what came before the answers.
