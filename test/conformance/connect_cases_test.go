@@ -61,8 +61,7 @@ func firstPacketConnect(e *env) {
 
 func secondConnect(e *env) {
 	c := e.client()
-	k := connect{id: c.id}
-	c.send(k.bytes(e.v))
+	c.send(connect{id: c.id}.bytes(e.v))
 	c.closed(0x82)
 }
 

@@ -333,7 +333,7 @@ func (p *packet) suback(c *cursor, v byte) {
 	}
 	allowed := serverCodes[p.typ]
 	if v < v5 {
-		allowed = []byte{0, 1, 2, 0x80}[:v] // 3.1 knows no failure
+		allowed = []byte{0, 1, 2, 0x80}[:v] // the first three in 3.1, which knows no failure
 	}
 	for _, code := range p.codes {
 		if !slices.Contains(allowed, code) {

@@ -12,7 +12,6 @@ func topicCases() []testCase {
 		{"topic-dollar", all, topicDollar},
 		{"topic-null", all, topicNull},
 		{"topic-levels", all, topicLevels},
-		{"topic-wildcard-not-in-name", all, publishTopicWildcard},
 	}
 }
 
