@@ -43,8 +43,12 @@ fmt-check:
 lint: ## gofmt, vet for three systems and each build tag, staticcheck, code that nothing reaches
 	tools/lint.sh
 
-conformance: ## one case for each normative statement, against the real program
-	$(GO) test -tags conformance -count=1 -timeout 10m ./test/conformance/...
+CONFORMANCE = $(GO) test -tags conformance -count=1 -timeout 10m ./test/conformance
+
+conformance: ## one case for each normative statement, against the real program: both drivers, and WebSocket
+	$(CONFORMANCE)
+	$(CONFORMANCE) -serve "--io goroutine"
+	$(CONFORMANCE) -ws
 
 interop-deps: ## install other people's clients, for make interop
 	test/interop/deps.sh
@@ -57,6 +61,7 @@ bench: build ## compare with other brokers (BENCH="-run qos0" for a part of it)
 
 docs: ## write anew what is made from the code
 	$(GO) test ./internal/config -run 'TestDocs' -rewrite
+	$(CONFORMANCE) -table docs/conformance.md
 
 clean: ## remove what was built
 	rm -rf bin
