@@ -545,4 +545,3 @@ func (c *conn) completions(t *turn) error {
 
 // keepAlive is one and a half times the interval [MQTT-3.1.2-22].
 func keepAlive(sec uint16) time.Duration { return time.Duration(sec) * 3 * time.Second / 2 }
-
