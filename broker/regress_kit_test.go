@@ -14,11 +14,15 @@ import (
 // order and with the result that it wants. What is kept back was not done.
 type scripted struct {
 	store.Engine
-	before func(m *packet.Publish) // called once, before a message is retained
-
 	mu   sync.Mutex
 	hold map[string]bool // the names of the calls that are kept back
 	kept []kept
+	stop *stop
+}
+
+// stop halts one retained message before the store sees it.
+type stop struct {
+	reached, proceed chan struct{}
 }
 
 // kept is a call that was kept back.
@@ -45,6 +49,15 @@ func (x *scripted) keep(names ...string) {
 	for _, name := range names {
 		x.hold[name] = true
 	}
+}
+
+// halt halts the next retained message.
+func (x *scripted) halt() *stop {
+	s := &stop{make(chan struct{}), make(chan struct{})}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.stop = s
+	return s
 }
 
 // await waits until calls were kept back, and takes them out.
@@ -89,9 +102,15 @@ func unwrap(s store.Session) store.Session {
 
 // Publish implements store.Engine.
 func (x *scripted) Publish(m *packet.Publish, to []store.Target, in store.Inbound, c store.Completer, tok uint64) (bool, error) {
-	if f := x.before; f != nil && m.Retain() {
-		x.before = nil
-		f(m)
+	x.mu.Lock()
+	s := x.stop
+	if s != nil && m.Retain() {
+		x.stop = nil
+	}
+	x.mu.Unlock()
+	if s != nil && m.Retain() {
+		close(s.reached)
+		<-s.proceed
 	}
 	own := slices.Clone(to)
 	for i := range own {

@@ -46,6 +46,7 @@ func TestVoidDeadlinesAreRemoved(t *testing.T) {
 // A client whose Maximum Packet Size the CONNACK exceeds is refused before
 // anything is kept for it, and a session that it has stays as it was.
 func TestConnackThatExceedsTheMaximum(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, io string) {
 		var events int
 		r := start(t, Options{IO: io, SysInterval: -1, Events: Events{Refused: func(string, packet.Reason, error) { events++ }}})
@@ -56,6 +57,7 @@ func TestConnackThatExceedsTheMaximum(t *testing.T) {
 				t.Errorf("got %v", a)
 			}
 			p.closed()
+			p.c.Close()
 		}
 		if s := r.Stats(); s.Sessions != 0 || r.store.Stats().Sessions != 0 || s.Refused != 10 {
 			t.Errorf("%d sessions, %d stored, %d refused", s.Sessions, r.store.Stats().Sessions, s.Refused)
@@ -65,11 +67,13 @@ func TestConnackThatExceedsTheMaximum(t *testing.T) {
 		p.send(&packet.Connect{Version: packet.V5, ClientID: "old", SessionExpiry: 100, MaxPacket: 5})
 		expect[*packet.Connack](p)
 		p.closed()
+		p.c.Close()
 		p, a := r.connect(durable("old"))
 		p.send(&packet.Unsubscribe{ID: 3, Filters: []string{"z/#"}})
 		if u := expect[*packet.Unsuback](p); !a.SessionPresent || u.Codes[0] != packet.Success || r.Stats().Subscriptions != 0 {
 			t.Errorf("present %v, %v, %d subscriptions", a.SessionPresent, u, r.Stats().Subscriptions)
 		}
+		p.leave(r)
 		r.stop()
 		if events != 11 {
 			t.Errorf("%d events, want 11", events)
@@ -89,6 +93,7 @@ func TestRefusalThatExceedsTheMaximum(t *testing.T) {
 // A connection ends while the store looks for its session: the answer that
 // comes later finds nobody, and leaves nothing behind.
 func TestConnectionEndsDuringClaim(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, io string) {
 		var late *storetest.Engine
 		r := start(t, Options{IO: io, SysInterval: -1, ConnectTimeout: 100 * time.Millisecond, Queue: QueueOptions{MaxMessages: 1, Policy: Refuse},
@@ -174,6 +179,7 @@ func (n *noClaims) Claim(r store.ClaimReq, s store.Sink) {
 // What is waited for when the connect timeout comes is what the client and the
 // log are told.
 func TestConnectTimeoutTellsWhy(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, io string) {
 		var why error
 		r := start(t, Options{IO: io, SysInterval: -1, ConnectTimeout: 50 * time.Millisecond, Authenticator: silentAuth{},
@@ -184,6 +190,7 @@ func TestConnectTimeoutTellsWhy(t *testing.T) {
 			t.Errorf("got %v", a)
 		}
 		p.closed()
+		p.c.Close()
 		r.stop()
 		var o *over
 		if !errors.As(why, &o) || o.code != packet.ServerUnavailable {
@@ -230,13 +237,18 @@ func TestServeAfterClose(t *testing.T) {
 
 // The wills of the clients that are told to go reach the program.
 func TestWillsOfTheEndReachTheProgram(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, io string) {
 		r := start(t, Options{IO: io, SysInterval: -1})
 		got := make(chan *Message, 1)
 		if _, err := r.Subscribe("will", SubscribeOptions{}, func(m *Message) { got <- m }); err != nil {
 			t.Fatal(err)
 		}
-		r.connect(packet.Connect{ClientID: "p", CleanStart: true, Will: &packet.Will{Message: packet.Message{Topic: "will", Payload: []byte("w")}}})
+		p, _ := r.connect(packet.Connect{ClientID: "p", CleanStart: true, Will: &packet.Will{Message: packet.Message{Topic: "will", Payload: []byte("w")}}})
+		go func() { // as a client does
+			p.read()
+			p.c.Close()
+		}()
 		r.stop()
 		select {
 		case m := <-got:
