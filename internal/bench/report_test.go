@@ -236,7 +236,7 @@ func TestLoadsAreSound(t *testing.T) {
 		seen[l.Name] = true
 		switch {
 		case l.Conns > 0:
-			if l.Filters == 0 || strings.Count(l.Filter, "%d") != 2 {
+			if l.Filters == 0 || strings.Count(l.Filter, "%") != 2 {
 				t.Errorf("%s: %d filters like %q", l.Name, l.Filters, l.Filter)
 			}
 		case (l.Window > 0) == (l.Rate > 0) || l.Payload < stampSize || l.Pubs == 0 || l.Subs == 0:
