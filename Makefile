@@ -30,6 +30,10 @@ ifeq ($(RACE),)
 	@echo "make: no C compiler, so the tests run without the race detector" >&2
 endif
 	$(GO) test $(RACE) -timeout 10m $(PACKAGES)
+ifneq ($(RACE),)
+	@echo "make: once more without the race detector, what counts allocations and bytes"
+	$(GO) test -timeout 10m -run 'Alloc|Garbage|Size|Memory|ManyRetained' ./packet ./broker ./internal/transport ./internal/route
+endif
 
 fuzz: ## each fuzz target for a minute (FUZZTIME=10s for less)
 	tools/fuzz.sh
