@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"testing"
@@ -121,8 +122,11 @@ func TestRefuseKeepsItsPromise(t *testing.T) {
 	if code := p.publish(packet.Message{Topic: "x", Payload: []byte("m")}); code != packet.Success {
 		t.Fatalf("got %v", code)
 	}
+	if err := r.Publish(t.Context(), Message{Topic: "x", QoS: 1}); !errors.Is(err, ErrQuota) {
+		t.Errorf("the program is told %v", err)
+	}
 	s, _ := r.connect(durable("s"))
-	if got := s.payloads(r); len(got) != 2 || len(r.Stats().Dropped) != 0 {
+	if got := s.payloads(r); len(got) != 2 || r.Stats().Dropped[DropQueueFull.String()] != 0 {
 		t.Errorf("got %q, dropped %v", got, r.Stats().Dropped)
 	}
 }
