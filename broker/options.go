@@ -9,6 +9,7 @@ import (
 	"github.com/myelin-mqtt/myelin/internal/route"
 	sess "github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/transport"
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
@@ -181,6 +182,11 @@ func (o *Options) validate() error {
 	default:
 		bad("IO: %q is none of auto, reactor, goroutine", o.IO)
 	}
+	for _, l := range o.Listeners {
+		if err := transport.CheckURL(l.URL); err != nil {
+			bad("Listeners: %s: %w", l.URL, err)
+		}
+	}
 	if o.MaxPacketSize < 0 || o.MaxPacketSize > MaxPacketSize {
 		bad("MaxPacketSize: %d is not between 1 and %d", o.MaxPacketSize, MaxPacketSize)
 	}
@@ -200,7 +206,7 @@ func (o *Options) validate() error {
 		}
 	}
 	if o.TopicAliasMaximum > 65535 || o.TopicAliasOutbound > 65535 {
-		bad("topic alias maximum: above 65535")
+		bad("TopicAliasMaximum, TopicAliasOutbound: above 65535")
 	}
 	if o.Shared > LeastInflight {
 		bad("Shared: there is no strategy %d", o.Shared)

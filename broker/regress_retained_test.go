@@ -158,7 +158,7 @@ func TestRetainedMessagesInProcess(t *testing.T) {
 	}
 	r.stopped.Add(40e9)
 	for filter, want := range map[string]string{"a": "v 60", "$SYS/broker/version": "test 0"} {
-		eventually(t, "retained", func() bool { return len(r.retainedMessages(filter)) == 1 })
+		eventually(t, "$SYS", func() bool { return r.sys.Len() > 0 })
 		got := make(chan string, 1)
 		s, err := r.Subscribe(filter, SubscribeOptions{}, func(m *Message) { got <- fmt.Sprintf("%s %d", m.Payload, m.Expiry) })
 		if err != nil {

@@ -211,7 +211,7 @@ func TestServeAfterClose(t *testing.T) {
 		if served {
 			r := start(t, o)
 			eventually(t, "served", r.served.Load)
-			if err := r.Serve(t.Context()); !errors.Is(err, ErrClosed) {
+			if err := r.Serve(t.Context()); err == nil || errors.Is(err, ErrClosed) {
 				t.Errorf("second Serve: %v", err)
 			}
 			r.stop()

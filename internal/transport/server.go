@@ -23,7 +23,7 @@ type Options struct {
 	MaxConns int
 	// SndBuf and RcvBuf are the sizes of the kernel's buffers in bytes. Default: the system's.
 	SndBuf, RcvBuf int
-	// Linger is for how long an ended connection may take to receive the rest of its output. Default: 1 s.
+	// Linger is how long an ended connection may go without receiving more of the rest of its output. Default: 1 s.
 	Linger time.Duration
 	// MaxInput is the most bytes that Feed may leave unconsumed. Default: 268,435,460, the largest MQTT packet.
 	MaxInput int
