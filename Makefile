@@ -60,8 +60,8 @@ interop-deps: ## install other people's clients, for make interop
 interop: build ## the program with other people's clients
 	cd test/interop && $(GO) test -count=1 -timeout 10m ./...
 
-bench: build ## compare with other brokers (BENCH="-run qos0" for a part of it)
-	$(GO) run ./internal/bench/cmd $(BENCH)
+bench: build ## compare with other brokers, and write docs/benchmarks.md (BENCH="-run q0" for a part, on the screen only)
+	$(GO) run ./internal/bench/cmd $(or $(BENCH),-md docs/benchmarks.md)
 
 docs: ## write anew what is made from the code
 	$(GO) test ./internal/config -run 'TestDocs' -rewrite

@@ -114,6 +114,12 @@ func (e *over) Error() string {
 	return e.text + ": " + e.code.String()
 }
 
+// Is makes the end of a server an end that transport knows: WebSocket clients
+// are told "going away".
+func (e *over) Is(target error) bool {
+	return target == transport.ErrServerClosed && e.code == packet.ServerShuttingDown
+}
+
 // errLeft ends a connection after the client's DISCONNECT.
 var errLeft = errors.New("client disconnected")
 

@@ -189,7 +189,7 @@ func (t *turn) publish(m *packet.Publish, from *session) error {
 	t.n.pubBytesIn += uint64(len(m.Payload()))
 	_, _, err := t.route(t.find(m.Topic()), m, m, from, store.Inbound{}, nobody{}, 0)
 	if err != nil {
-		t.b.dropped(nil, m, DropRefused)
+		t.b.dropped(t.b.blamed(nil, err), m, DropRefused)
 	}
 	return err
 }

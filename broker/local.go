@@ -87,7 +87,8 @@ type SubscribeOptions struct {
 // Subscribe calls f for every message that matches the filter, one after the
 // other, from a goroutine of its own; retained messages come first. The
 // message is f's. The subscription is not one of a session: what comes while
-// the program is slow is queued up to o.Queue, and no further.
+// the program is slow is queued up to o.Queue, and no further. It ends with
+// Close, or with the broker, which does not wait for a call of f under way.
 func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) (*Subscription, error) {
 	if b.isClosed() {
 		return nil, ErrClosed

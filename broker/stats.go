@@ -111,7 +111,7 @@ func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
 		last, now := b.stats.told[why].Load(), b.clock()
 		if (last == 0 || now-last > int64(time.Minute)) && b.stats.told[why].CompareAndSwap(last, now) {
 			b.log.Warn("message dropped; more of this class are only counted for a minute",
-				"why", why.String(), "topic", string(m.Topic()), "qos", m.QoS())
+				"why", why.String(), "code", why.code().String(), "topic", string(m.Topic()), "qos", m.QoS())
 		}
 		return
 	}
@@ -120,7 +120,7 @@ func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
 	}
 	if s.told.Load()&(1<<why) == 0 && s.told.Or(1<<why)&(1<<why) == 0 {
 		b.log.Warn("message dropped; more of this class for this client are only counted",
-			"client", s.id, "why", why.String(), "topic", string(m.Topic()), "qos", m.QoS())
+			"client", s.id, "address", b.registry.address(s), "why", why.String(), "code", why.code().String(), "topic", string(m.Topic()), "qos", m.QoS())
 	}
 }
 

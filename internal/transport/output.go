@@ -18,7 +18,7 @@ func (c *Conn) pending() bool {
 // writing already it leaves the rest to him: nobody ever waits for another's write.
 func (c *Conn) flush(t *Turn) {
 	c.mu.Lock()
-	c.dirty = false
+	c.dirty = clean
 	if c.writer != nobody || c.gone || c.failed || !c.pending() {
 		c.mu.Unlock()
 		return
@@ -58,7 +58,7 @@ func (c *Conn) push(t *Turn) {
 			if total < writeMost {
 				continue
 			}
-			c.dirty = true
+			c.dirty = dirty
 			c.wrote(t, nil)
 			c.post(doFlush)
 			return

@@ -200,8 +200,8 @@ func (c *Conn) room(t *Turn) {
 		c.writer = hadRoom // he may be between a refused write and saying so
 	case waiting:
 		c.writer = nobody
-		if !c.dirty {
-			c.dirty = true
+		if c.dirty == clean {
+			c.dirty = dirty
 			t.dirty = append(t.dirty, c)
 		}
 	}
