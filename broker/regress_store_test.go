@@ -113,6 +113,21 @@ func TestStoreAnswersInAnotherOrder(t *testing.T) {
 	})
 }
 
+// A call that is done at once waits behind one that is not.
+func TestStoreIsDoneAtOnceBehindACall(t *testing.T) {
+	r, x := startScripted(t, Options{})
+	p, _ := r.connect(durable("p"))
+	x.keep("subscribe")
+	p.send(&packet.Subscribe{ID: 1, Filters: []packet.Subscription{{Filter: "a"}}}, &packet.Unsubscribe{ID: 2, Filters: []string{"a"}})
+	end := x.await(t, "subscribe")[0]
+	p.quiet()
+	end(nil)
+	expect[*packet.Suback](p)
+	if u := expect[*packet.Unsuback](p); u.Codes[0] != packet.Success {
+		t.Errorf("got %v", u)
+	}
+}
+
 // A SUBSCRIBE that the store cannot keep is refused, and leaves nothing behind.
 func TestFailedSubscribe(t *testing.T) {
 	r, x := startScripted(t, Options{})
