@@ -246,7 +246,7 @@ func TestTurnKeepsNoLargePacket(t *testing.T) {
 	eventually(t, "its own goroutine is through", func() bool { return r.Stats().PacketsIn == 4 })
 	f := &feeder{r: r, h: &handler{r.Broker}, tt: r.net.Borrow()}
 	defer r.net.Return(f.tt)
-	for _, name := range []string{"nobody"} {
+	for _, name := range []string{"a", "nobody"} {
 		for q := range packet.QoS(3) {
 			w := feedLarge(t, f, name, q)
 			f.tt.Flush()
