@@ -11,12 +11,12 @@ import (
 // given up soon.
 func TestLingerWhileThePeerReads(t *testing.T) {
 	eachDriver(t, func(t *testing.T, driver string) {
-		const size = 2 << 20
+		const size = 512 << 10
 		h := &echo{feed: func(turn *Turn, c *Conn, b []byte) (int, error) {
 			c.Append(turn, make([]byte, size))
 			return len(b), errors.New("bye")
 		}}
-		s, ln := serve(t, h, "tcp", Options{Driver: driver, SndBuf: 32 << 10, Linger: 300 * time.Millisecond})
+		s, ln := serve(t, h, "tcp", Options{Driver: driver, SndBuf: 32 << 10, Linger: 500 * time.Millisecond})
 		slow, stalled := dial(t, ln), dial(t, ln)
 		for _, nc := range []interface{ SetReadBuffer(int) error }{slow.(interface{ SetReadBuffer(int) error }), stalled.(interface{ SetReadBuffer(int) error })} {
 			_ = nc.SetReadBuffer(16 << 10)

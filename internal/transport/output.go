@@ -108,10 +108,10 @@ func (c *Conn) takeOut() (q *chunk, n int) {
 // what is left of q and how many bytes of it were sent.
 func (c *Conn) write(t *Turn, q *chunk, n int) (rest *chunk, done int, err error) {
 	w := c.ws()
-	for done < writeMost {
+	for done < c.l.s.most {
 		var bufs [][]byte
 		if w == nil {
-			bufs = gather(t.bufs[:0], q, writeSize)
+			bufs = gather(t.bufs[:0], q, c.l.s.piece)
 		} else {
 			bufs = gather(w.begin(t.bufs[:0], n-done), q, w.left)
 		}

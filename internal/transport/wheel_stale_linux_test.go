@@ -2,14 +2,20 @@ package transport
 
 import (
 	"errors"
+	"net"
 	"testing"
 	"time"
 )
 
 // A loop that was frozen, or had no deadline for long, still ends what is over: entries from before the gap count.
 func TestDeadlinesAfterAGap(t *testing.T) {
-	h := &echo{feed: func(_ *Turn, _ *Conn, b []byte) (int, error) {
-		if b[0] == 1 {
+	gaps := make(chan struct{}, 2)
+	h := &echo{feed: func(turn *Turn, _ *Conn, b []byte) (int, error) {
+		switch b[len(b)-1] {
+		case 1: // as if much time had passed, which the next turn sees
+			turn.s.start = turn.s.start.Add(-400 * time.Second)
+			gaps <- struct{}{}
+		case 2:
 			return len(b), errors.New("bye")
 		}
 		return len(b), nil
@@ -21,13 +27,10 @@ func TestDeadlinesAfterAGap(t *testing.T) {
 		ends.Write([]byte{0})
 		time.Sleep(time.Millisecond)
 	}
-	for gap := range 2 {
-		s.start = s.start.Add(-400 * time.Second) // as if so much time had passed
-		if gap == 0 {
-			ends.Write([]byte{1}) // its linger time begins behind the gap; ends keeps its side open
-		} else {
-			idle.Write([]byte{1})
-		}
+	for gap, nc := range []net.Conn{ends, idle} { // whose linger time begins behind the gap; they keep their side open
+		nc.Write([]byte{1})
+		<-gaps
+		nc.Write([]byte{2})
 		for end := time.Now().Add(10 * time.Second); s.Stats().Sockets > int64(1-gap); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("gap %d: an ended connection is kept for ever", gap)
