@@ -180,11 +180,13 @@ func TestManyRetained(t *testing.T) {
 				}
 			}
 			wg.Wait()
-			live.c.Close()
-			s.c.Close()
+			for s.send(&packet.Pingreq{}); s.next().Type() != packet.PINGRESP; { // the last acknowledgements are taken
+			}
 			if n := r.Stats().Dropped; len(n) != 0 {
 				t.Fatalf("dropped: %v", n)
 			}
+			live.c.Close()
+			s.c.Close()
 			eventually(t, "gone", func() bool { return r.Stats().Connected == 0 })
 		}
 	})
