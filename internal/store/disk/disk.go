@@ -196,6 +196,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.mu.Unlock()
 	close(e.stop)
 	e.work.Signal()
+	e.told.Signal()
 	done := make(chan error, 1)
 	go func() {
 		e.over.Wait()

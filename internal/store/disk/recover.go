@@ -229,7 +229,12 @@ func (e *Engine) loadGroup(by map[uint64]*queue, done map[uint64]map[uint64]bool
 		for range r.count() {
 			sid, t := r.target()
 			q := by[sid]
-			if q == nil || lsn <= q.cursor || done[sid][lsn] {
+			if q == nil || lsn <= q.cursor {
+				continue
+			}
+			if done[sid][lsn] { // the next cursor has to name it again
+				q.refs = append(q.refs, ref{lsn: lsn, given: true, done: true})
+				q.ahead++
 				continue
 			}
 			q.refs = append(q.refs, ref{lsn: lsn, more: t.more, sub: t.sub, size: size, qos: t.qos, flags: t.flags})
@@ -285,7 +290,7 @@ func (e *Engine) loadHandshake(by map[uint64]*queue, key, v []byte) error {
 // waits is the place of a message that was not handed out, or -1.
 func (q *queue) waits(lsn uint64) int {
 	i, ok := slices.BinarySearchFunc(q.refs, lsn, func(r ref, lsn uint64) int { return cmp.Compare(r.lsn, lsn) })
-	if !ok || q.refs[i].given {
+	if !ok || q.refs[i].done {
 		return -1
 	}
 	return i

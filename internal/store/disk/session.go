@@ -212,6 +212,7 @@ func (q *queue) finish(i int) {
 		q.dirty = true
 		q.e.dirty = append(q.e.dirty, q)
 	}
+	q.pass()
 	for q.head < q.next && q.refs[q.head].done {
 		q.cursor = q.refs[q.head].lsn
 		q.refs[q.head] = ref{}
@@ -481,10 +482,11 @@ func (q *queue) Detach(expiry uint32, armed bool) {
 		return
 	}
 	q.sink = nil
-	q.expiry, q.armed, q.detached = expiry, armed, time.Now().Unix()
+	q.expiry, q.detached = expiry, time.Now().Unix()
 	if !armed {
 		q.will = nil
 	}
+	q.armed = q.will != nil
 	if e.want(nil, 0) {
 		q.save()
 	}
