@@ -6,11 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
 
 	"github.com/myelin-mqtt/myelin/packet"
@@ -62,6 +64,9 @@ func start(t testing.TB, o Options) *running {
 	o.NoListeners = true
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(r.logs, nil))
+	}
+	if os.Getenv("MYELIN_TEST_STORE") == "disk" && o.DataDir == "" { // the same tests, with what the disk does to time
+		o.DataDir, o.dataFS = "data", vfs.NewMem()
 	}
 	b, err := New(o)
 	if err != nil {
