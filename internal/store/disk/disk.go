@@ -90,7 +90,8 @@ type Engine struct {
 	sid, lsn   uint64
 	open       *group   // takes what comes
 	recent     []*group // sealed ones whose messages are in memory, in order
-	recentN    int64    // bytes of their messages
+	recentN    int64    // what their messages cost
+	entries    int      // of recent
 	segs       []*seg
 	committing *group   // sealed, and not committed yet
 	unsynced   bool     // something was written without a sync

@@ -133,7 +133,7 @@ func (e *Engine) finished(lsn uint64) {
 			x.c = nil
 			e.told.Signal()
 		}
-		g.bytes -= size(x.m)
+		g.bytes -= cost(x.m)
 		x.m = nil
 	case (g.committed || e.err != nil && g != e.open) && x.m != nil:
 		e.release(g, x)
@@ -142,7 +142,7 @@ func (e *Engine) finished(lsn uint64) {
 
 // release drops a message from memory.
 func (e *Engine) release(g *group, x *entry) {
-	n := size(x.m)
+	n := cost(x.m)
 	g.bytes -= n
 	e.recentN -= n
 	x.m = nil
@@ -265,6 +265,7 @@ func (e *Engine) seal(g *group) (live []uint32) {
 	}
 	e.recent = append(e.recent, g)
 	e.recentN += g.bytes
+	e.entries += len(g.entries)
 	e.open = e.newGroup()
 	e.open.entries = make([]entry, 0, min(len(g.entries), 4096))
 	return live
@@ -278,12 +279,28 @@ func (e *Engine) settle(g *group) {
 		}
 	}
 	n := 0
-	for n < len(e.recent) && e.recent[n].committed && (e.recentN > e.o.CacheBytes || e.recent[n].bytes == 0) {
-		e.recentN -= e.recent[n].bytes
-		n++
+	for ; n < len(e.recent) && e.recent[n].committed; n++ {
+		old := e.recent[n]
+		if old.bytes > 0 && e.recentN <= e.o.CacheBytes && e.entries <= maxEntries && len(e.recent)-n <= maxGroups {
+			break
+		}
+		e.recentN -= old.bytes
+		e.entries -= len(old.entries)
 	}
-	e.recent = slices.Delete(e.recent, 0, n)
+	clear(e.recent[:n])
+	e.recent = e.recent[n:]
 }
+
+// One old message must not keep what came after it: beside their bytes, groups
+// and their entries are bounded.
+const (
+	maxEntries = 1 << 16
+	maxGroups  = 1 << 12
+)
+
+// cost is what a message takes in memory, about: with its entry, and its part
+// of a group.
+func cost(m *packet.Publish) int64 { return int64(len(m.Bytes())) + 320 }
 
 // commit writes a sealed group.
 func (e *Engine) commit(g *group, live []uint32) (synced bool, err error) {

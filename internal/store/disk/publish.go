@@ -96,7 +96,7 @@ func (e *Engine) put(m *packet.Publish, to []store.Target, hard bool, c store.Co
 	bytes := uint32(size(m))
 	g.entries = append(g.entries, entry{m: m, t0: t0, hard: hard})
 	e.lsn = lsn
-	g.bytes += int64(bytes)
+	g.bytes += cost(m)
 	var second []store.Target // of a session that has it already: another number
 	for i := range to {
 		t := &to[i]
@@ -113,7 +113,7 @@ func (e *Engine) put(m *packet.Publish, to []store.Target, hard bool, c store.Co
 	if n == 0 {
 		g.entries = g.entries[:len(g.entries)-1]
 		e.lsn--
-		g.bytes -= int64(bytes)
+		g.bytes -= cost(m)
 		return 0
 	}
 	x := &g.entries[len(g.entries)-1]
