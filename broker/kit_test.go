@@ -65,7 +65,7 @@ func start(t testing.TB, o Options) *running {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(r.logs, nil))
 	}
-	if os.Getenv("MYELIN_TEST_STORE") == "disk" && o.DataDir == "" { // the same tests, with what the disk does to time
+	if onDisk() && o.DataDir == "" { // the same tests, with what the disk does to time
 		o.DataDir, o.dataFS = "data", vfs.NewMem()
 	}
 	b, err := New(o)
@@ -94,6 +94,17 @@ func start(t testing.TB, o Options) *running {
 	})
 	t.Cleanup(r.stop)
 	return r
+}
+
+// onDisk: the tests run with the store on disk (in memory): all but those that
+// count on a store that is done at once.
+func onDisk() bool { return os.Getenv("MYELIN_TEST_STORE") == "disk" }
+
+// atOnce is for a test that needs a store that is done at once.
+func atOnce(t testing.TB) {
+	if onDisk() {
+		t.Skip("the store on disk is not done at once")
+	}
 }
 
 // peer is a client that speaks packets.

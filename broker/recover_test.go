@@ -1,12 +1,15 @@
 package broker
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/myelin-mqtt/myelin/packet"
 )
@@ -224,4 +227,56 @@ func TestRestartExpiry(t *testing.T) {
 			t.Error("the session is gone")
 		}
 	})
+}
+
+// TestStoreFails: from a failed sync on, nothing that would have to be durable
+// is acknowledged; the rest goes on.
+func TestStoreFails(t *testing.T) {
+	var broken atomic.Bool
+	fault := errors.New("injected")
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			if broken.Load() {
+				return fault
+			}
+		}
+		return nil
+	}))
+	r := start(t, Options{DataDir: "data", dataFS: fs, SysInterval: -1, ShutdownGrace: time.Second})
+	a, _ := r.connect(packet.Connect{ClientID: "a", SessionExpiry: 1000})
+	a.subscribe("q/#", 1)
+	a.send(&packet.Disconnect{Code: 0x04})
+	a.closed()
+	p, old := r.client("p"), r.dial(packet.V311)
+	old.send(&packet.Connect{Version: packet.V311, ClientID: "old", CleanStart: true})
+	expect[*packet.Connack](old)
+	p.acked(message("q/1", "one", 1, 1))
+	broken.Store(true)
+	for i := range uint16(3) {
+		p.send(message("q/2", "two", 1, i+2))
+		if x := expect[*packet.Ack](p); !x.Code.Failed() {
+			t.Errorf("got %v", x)
+		}
+	}
+	m, err := packet.NewPublish(&packet.Message{Topic: "q/3", QoS: 1}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.raw(packet.AppendPublish(nil, m, packet.V311, packet.PublishOpts{QoS: 1, ID: 1}))
+	old.closed() // 3.x has no word for it
+	c := r.dial(packet.V5)
+	c.send(&packet.Connect{Version: packet.V5, ClientID: "c", SessionExpiry: 10})
+	if x := expect[*packet.Connack](c); x.Code != packet.ServerUnavailable {
+		t.Errorf("CONNACK %v", x.Code)
+	}
+	q := r.client("q")
+	q.subscribe("live", 1)
+	p.send(message("live", "goes on", 1, 9))
+	if x := expect[*packet.Publish](q); string(x.Payload()) != "goes on" {
+		t.Errorf("got %v", x)
+	}
+	if x := expect[*packet.Ack](p); x.Code.Failed() {
+		t.Errorf("got %v", x)
+	}
 }

@@ -71,13 +71,18 @@ func (q *queue) save() {
 func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
 	var l ending
 	e.mu.Lock()
+	q := e.sessions[r.ClientID]
+	if q == nil && r.Expiry == 0 { // there was nothing, and there will be nothing
+		e.mu.Unlock()
+		s.Claimed(nil, nil, nil)
+		return
+	}
 	if e.err != nil {
 		err := e.err
 		e.mu.Unlock()
 		s.Claimed(nil, nil, err)
 		return
 	}
-	q := e.sessions[r.ClientID]
 	if r.Clean && q != nil {
 		q.end(&l)
 		q = nil
@@ -91,10 +96,6 @@ func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
 		q = &queue{e: e, id: r.ClientID, sid: e.sid, cursor: e.lsn}
 		e.sessions[r.ClientID] = q
 		e.open.batch.Set([]byte(keySid), binary.BigEndian.AppendUint64(nil, e.sid), nil)
-	case !l.ended: // there was nothing, and there will be nothing
-		e.mu.Unlock()
-		s.Claimed(nil, nil, nil)
-		return
 	}
 	if q != nil {
 		q.sink, q.told = s, false
