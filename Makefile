@@ -30,6 +30,10 @@ ifeq ($(RACE),)
 	@echo "make: no C compiler, so the tests run without the race detector" >&2
 endif
 	$(GO) test $(RACE) -timeout 10m $(PACKAGES)
+ifneq ($(RACE),)
+	@echo "make: once more without the race detector, what counts allocations and bytes"
+	$(GO) test -timeout 10m -run 'Alloc|Garbage|Size|Memory|ManyRetained' ./packet ./broker ./internal/transport ./internal/route
+endif
 
 fuzz: ## each fuzz target for a minute (FUZZTIME=10s for less)
 	tools/fuzz.sh
@@ -56,8 +60,8 @@ interop-deps: ## install other people's clients, for make interop
 interop: build ## the program with other people's clients
 	cd test/interop && $(GO) test -count=1 -timeout 10m ./...
 
-bench: build ## compare with other brokers (BENCH="-run qos0" for a part of it)
-	$(GO) run ./internal/bench/cmd $(BENCH)
+bench: build ## compare with other brokers, and write docs/benchmarks.md (BENCH="-run q0" for a part, on the screen only)
+	$(GO) run ./internal/bench/cmd $(or $(BENCH),-md docs/benchmarks.md)
 
 docs: ## write anew what is made from the code
 	$(GO) test ./internal/config -run 'TestDocs' -rewrite

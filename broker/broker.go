@@ -35,6 +35,7 @@ type Broker struct {
 	closed   chan struct{} // the end has begun
 	over     chan struct{} // the connections have ended
 	served   atomic.Bool
+	running  atomic.Bool  // the listeners were opened
 	use      sync.RWMutex // held for reading by calls of programs, for writing when the end begins
 	closing  sync.Once
 
@@ -51,8 +52,8 @@ var (
 )
 
 // New makes a broker, and takes up what is in its data directory. It opens no
-// listener: Serve does. All faults of o are reported at once. A broker that is
-// not served is to be closed.
+// listener: Serve does. It starts the loops of the connection layer, so a broker
+// that is not served is to be closed, too. All faults of o are reported at once.
 func New(o Options) (*Broker, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("check options: %w", err)
@@ -131,8 +132,11 @@ func (b *Broker) Addresses() []string {
 // 0x8B, and after the grace time whoever is left is cut off. It waits for
 // everything that it started. A broker can be served once.
 func (b *Broker) Serve(ctx context.Context) error {
-	if b.isClosed() || b.served.Swap(true) {
+	switch {
+	case b.isClosed():
 		return ErrClosed
+	case b.served.Swap(true):
+		return errors.New("broker is served already")
 	}
 	defer b.Close()
 	for _, l := range b.opt().Listeners {
@@ -140,6 +144,7 @@ func (b *Broker) Serve(ctx context.Context) error {
 			return err
 		}
 	}
+	b.running.Store(true)
 	var wg sync.WaitGroup
 	run, stop := context.WithCancel(context.Background())
 	wg.Go(func() { b.expirer.run(run, b) })
@@ -167,8 +172,8 @@ func (b *Broker) drain() {
 		n++
 		c.signal(sigShutdown)
 	})
-	if n > 0 || b.served.Load() {
-		b.log.Info("shutting down", "clients", n, "grace", grace)
+	if b.running.Load() {
+		b.log.Info("shutting down", "clients", n, "grace", grace.String())
 	}
 	if err := b.net.Close(ctx); err != nil {
 		b.log.Warn("connections cut off at the end of the grace time", "err", err)

@@ -114,6 +114,12 @@ func (e *over) Error() string {
 	return e.text + ": " + e.code.String()
 }
 
+// Is makes the end of a server an end that transport knows: WebSocket clients
+// are told "going away".
+func (e *over) Is(target error) bool {
+	return target == transport.ErrServerClosed && e.code == packet.ServerShuttingDown
+}
+
 // errLeft ends a connection after the client's DISCONNECT.
 var errLeft = errors.New("client disconnected")
 
@@ -197,8 +203,16 @@ func (c *conn) congested(t *turn) error {
 	}
 	c.flags |= flagCongested
 	t.flush(c)
-	c.io.NotifyDrained()
+	c.notifyDrained()
 	return c.pause()
+}
+
+// notifyDrained asks for word when the out-queue is empty, where it is what the
+// client waits for; the store's word comes by itself.
+func (c *conn) notifyDrained() {
+	if c.io.Queued() > 0 {
+		c.io.NotifyDrained()
+	}
 }
 
 // packet takes one whole packet.
@@ -260,6 +274,9 @@ func (c *conn) bad(t *turn, b []byte, err error) error {
 		c.state = stOver
 		return c.refused(&over{code, "first packet: " + err.Error()})
 	}
+	if e != nil {
+		return c.fail(t, code, e.Text) // the code is said beside it
+	}
 	return c.fail(t, code, err.Error())
 }
 
@@ -270,7 +287,7 @@ func (c *conn) fail(t *turn, code packet.Reason, text string) error {
 		return c.refuse(t, code, text)
 	}
 	c.b.stats.badPackets.Add(1)
-	c.b.log.Warn("packet refused", "client", c.s.id, "address", c.io.RemoteAddr(), "code", codeText(code), "err", text)
+	c.b.log.Warn("packet refused", "client", c.s.id, "address", c.io.RemoteAddr(), "code", code.String(), "err", text)
 	return c.goodbye(t, code, text)
 }
 
@@ -356,7 +373,7 @@ func (c *conn) woken(t *turn) error {
 	if c.flags&flagCongested != 0 && c.io.Queued() < t.o.MaxOutboundBytes && (c.async == nil || len(c.async.later) < mostCalls/2) && (c.s.in == nil || c.s.in.Waiting() < mostWaiting/2) {
 		c.flags &^= flagCongested
 	} else if c.flags&flagCongested != 0 {
-		c.io.NotifyDrained() // the last notice is used up, and others have queued since
+		c.notifyDrained() // the last notice is used up, and others have queued since
 	}
 	if c.flags&flagPaused != 0 && !c.waits() {
 		c.flags &^= flagPaused
@@ -534,5 +551,3 @@ func (c *conn) completions(t *turn) error {
 
 // keepAlive is one and a half times the interval [MQTT-3.1.2-22].
 func keepAlive(sec uint16) time.Duration { return time.Duration(sec) * 3 * time.Second / 2 }
-
-func codeText(r packet.Reason) string { return fmt.Sprintf("0x%02X %s", uint8(r), r) }

@@ -504,16 +504,16 @@ func (c *conn) refuse(t *turn, code packet.Reason, text string) error {
 // refused counts, logs and reports a connection without a successful CONNACK.
 func (c *conn) refused(err error) error {
 	c.b.stats.refusedConns.Add(1)
-	code := packet.UnspecifiedError
+	code, text := packet.UnspecifiedError, err.Error()
 	var o *over
 	if errors.As(err, &o) {
-		code = o.code
+		code, text = o.code, o.text
 	}
 	id := ""
 	if c.setup != nil {
 		id = c.setup.id
 	}
-	c.b.log.Warn("connection refused", "client", id, "address", c.io.RemoteAddr(), "code", codeText(code), "err", err)
+	c.b.log.Warn("connection refused", "client", id, "address", c.io.RemoteAddr(), "code", code.String(), "err", text)
 	if f := c.b.opt().Events.Refused; f != nil {
 		f(c.io.RemoteAddr(), code, err)
 	}

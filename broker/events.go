@@ -71,6 +71,21 @@ const (
 var dropNames = [dropReasons]string{"queue full", "slow consumer", "expired", "too large", "denied", "retained full",
 	"no member", "session ended", "refused", "slow subscriber"}
 
+// code is the reason code that the standard has for the class, or the nearest.
+func (d DropReason) code() packet.Reason {
+	switch d {
+	case DropQueueFull, DropSlow, DropRetainFull, DropRefused, DropSubscriber:
+		return packet.QuotaExceeded
+	case DropTooLarge:
+		return packet.PacketTooLarge
+	case DropDenied:
+		return packet.NotAuthorized
+	case DropNoMember:
+		return packet.NoMatchingSubscribers
+	}
+	return packet.UnspecifiedError
+}
+
 // String names the class as logs and counters do.
 func (d DropReason) String() string {
 	if d < dropReasons {

@@ -194,7 +194,7 @@ func (t *turn) publishAs(m *packet.Publish, from *session, in store.Inbound) err
 	t.n.pubBytesIn += uint64(len(m.Payload()))
 	_, _, err := t.route(t.find(m.Topic()), m, m, from, in, nobody{}, 0)
 	if err != nil {
-		t.b.dropped(nil, m, DropRefused)
+		t.b.dropped(t.b.blamed(nil, err), m, DropRefused)
 	}
 	return err
 }

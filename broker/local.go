@@ -87,7 +87,8 @@ type SubscribeOptions struct {
 // Subscribe calls f for every message that matches the filter, one after the
 // other, from a goroutine of its own; retained messages come first. The
 // message is f's. The subscription is not one of a session: what comes while
-// the program is slow is queued up to o.Queue, and no further.
+// the program is slow is queued up to o.Queue, and no further. It ends with
+// Close, or with the broker, which does not wait for a call of f under way.
 func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) (*Subscription, error) {
 	if b.isClosed() {
 		return nil, ErrClosed
@@ -105,13 +106,9 @@ func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) 
 	l.s.more = &more{local: l}
 	l.s.setLoad()
 	b.table.Subscribe(parsed, route.Sub[*session]{To: l.s, QoS: 2, Opts: route.RetainAsPublished}, true)
-	var first []*Message
-	if parsed.Share == "" && !o.NoRetained {
-		first = b.retainedMessages(parsed.Filter)
-	}
 	l.wg.Go(func() {
-		for _, m := range first {
-			f(m)
+		if parsed.Share == "" && !o.NoRetained && !l.retained(f) {
+			return
 		}
 		for {
 			select {
@@ -127,24 +124,35 @@ func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) 
 	return l, nil
 }
 
-// retainedMessages decodes the retained messages that match.
-func (b *Broker) retainedMessages(filter string) (all []*Message) {
-	c := b.store.Retained(filter)
-	if strings.HasPrefix(filter, string(sysPrefix)) {
-		c = b.sys.Cursor(filter)
+// retained calls f for the retained messages that match, as they are by then;
+// false: the subscription has ended meanwhile.
+func (l *Subscription) retained(f func(*Message)) bool {
+	b := l.b
+	c := b.store.Retained(l.filter.Filter)
+	if strings.HasPrefix(l.filter.Filter, string(sysPrefix)) {
+		c = b.sys.Cursor(l.filter.Filter)
 	}
-	now := uint32(b.clock() / 1e9)
-	for more := true; more; {
+	for more, alive := true, true; more; {
 		more = c.Next(1024, func(_ string, p *packet.Publish) bool {
-			if left, expired := p.Left(now); !expired {
-				m := p.Message()
-				m.Expiry = left
-				all = append(all, m)
+			select {
+			case <-l.done:
+				alive = false
+			case <-b.over:
+				alive = false
+			default:
+				if left, expired := p.Left(uint32(b.clock() / 1e9)); !expired {
+					m := p.Message()
+					m.Expiry = left
+					f(m)
+				}
 			}
-			return true
+			return alive
 		})
+		if !alive {
+			return false
+		}
 	}
-	return all
+	return true
 }
 
 // Close ends the subscription, and waits for the function to return. It must

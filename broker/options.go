@@ -6,11 +6,11 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/myelin-mqtt/myelin/internal/route"
 	sess "github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/store/disk"
+	"github.com/myelin-mqtt/myelin/internal/transport"
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
@@ -131,7 +131,7 @@ type Options struct {
 	// class of dropped messages; nil: slog.Default().
 	Logger *slog.Logger
 	// dataFS is the file system of DataDir, nil: the operating system's.
-	dataFS vfs.FS
+	dataFS disk.FS
 	// wrapStore lets tests put something between the broker and its store.
 	wrapStore func(store.Engine) store.Engine
 	// Version is what $SYS/broker/version tells; "": "myelin".
@@ -193,6 +193,11 @@ func (o *Options) validate() error {
 	default:
 		bad("IO: %q is none of auto, reactor, goroutine", o.IO)
 	}
+	for _, l := range o.Listeners {
+		if err := transport.CheckURL(l.URL); err != nil {
+			bad("Listeners: %s: %w", l.URL, err)
+		}
+	}
 	if o.MaxPacketSize < 0 || o.MaxPacketSize > MaxPacketSize {
 		bad("MaxPacketSize: %d is not between 1 and %d", o.MaxPacketSize, MaxPacketSize)
 	}
@@ -221,7 +226,7 @@ func (o *Options) validate() error {
 		bad("Durability: %q is none of fsync, async, memory", o.Durability)
 	}
 	if o.TopicAliasMaximum > 65535 || o.TopicAliasOutbound > 65535 {
-		bad("topic alias maximum: above 65535")
+		bad("TopicAliasMaximum, TopicAliasOutbound: above 65535")
 	}
 	if o.Shared > LeastInflight {
 		bad("Shared: there is no strategy %d", o.Shared)

@@ -84,7 +84,7 @@ func (c *conn) apply(t *turn, p *packet.Publish, e *route.Entry[*session], v ses
 	done, matched, err := t.route(e, p, nil, c.s, in, comp, tok)
 	switch {
 	case err != nil && done:
-		t.b.dropped(c.s, p, DropRefused)
+		t.b.dropped(t.b.blamed(c.s, err), p, DropRefused)
 		return c.refusePublish(t, p, v, err)
 	case v.Ack == 0:
 	case !done:
@@ -95,6 +95,18 @@ func (c *conn) apply(t *turn, p *packet.Publish, e *route.Entry[*session], v ses
 		c.ack(t, v.Ack, p.ID, packet.NoMatchingSubscribers)
 	}
 	return nil
+}
+
+// blamed is the session because of which a message was refused: the one with the
+// full queue, where the store says so.
+func (b *Broker) blamed(from *session, err error) *session {
+	var q *store.QuotaError
+	if errors.As(err, &q) {
+		if s := b.registry.lookup(q.ClientID); s != nil {
+			return s
+		}
+	}
+	return from
 }
 
 // ack acknowledges a PUBLISH, behind those that still wait for their commit.

@@ -147,6 +147,17 @@ func (r *registry) lookup(id string) *session {
 	return sh.sessions[id]
 }
 
+// address is where the session's client is connected from, "" if it is not.
+func (r *registry) address(s *session) string {
+	sh := r.shard(s.id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if s.owner == nil || s.owner.io == nil {
+		return ""
+	}
+	return s.owner.io.RemoteAddr()
+}
+
 // connected is the connection that owns the session, nil: none does.
 func (r *registry) connected(id string) *conn {
 	sh := r.shard(id)

@@ -115,7 +115,7 @@ func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
 		last, now := b.stats.told[why].Load(), b.clock()
 		if (last == 0 || now-last > int64(time.Minute)) && b.stats.told[why].CompareAndSwap(last, now) {
 			b.log.Warn("message dropped; more of this class are only counted for a minute",
-				"why", why.String(), "topic", name, "qos", q)
+				"why", why.String(), "code", why.code().String(), "topic", name, "qos", q)
 		}
 		return
 	}
@@ -124,7 +124,7 @@ func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
 	}
 	if s.told.Load()&(1<<why) == 0 && s.told.Or(1<<why)&(1<<why) == 0 {
 		b.log.Warn("message dropped; more of this class for this client are only counted",
-			"client", s.id, "why", why.String(), "topic", name, "qos", q)
+			"client", s.id, "address", b.registry.address(s), "why", why.String(), "code", why.code().String(), "topic", name, "qos", q)
 	}
 }
 

@@ -33,10 +33,7 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 	subs := make([]store.Sub, 0, len(p.Filters))
 	var fresh map[string]bool // granted in this packet, where there is a limit
 	for i, f := range p.Filters {
-		code, d := c.maySubscribe(t, &f, len(fresh))
-		if code == packet.QuotaExceeded && fresh[f.Filter] {
-			code = packet.Reason(f.Options.QoS()) // it is in the packet before
-		}
+		code, d := c.maySubscribe(t, &f, fresh)
 		if d == Later {
 			c.flags |= flagPaused | flagAccess
 			return errAgain
@@ -92,18 +89,18 @@ func (c *conn) logRefused(p *packet.Subscribe, codes []packet.Reason) {
 	}
 	if refused > 0 {
 		c.b.log.Warn("subscription refused", "client", c.s.id, "address", c.io.RemoteAddr(), "filters", refused,
-			"first", p.Filters[first].Filter, "code", codeText(codes[first]))
+			"first", p.Filters[first].Filter, "code", codes[first].String())
 	}
 }
 
 // maySubscribe decides on one filter: the granted QoS, or why it is refused.
-// fresh is the number of new subscriptions that the packet has got already.
-func (c *conn) maySubscribe(t *turn, f *packet.Subscription, fresh int) (packet.Reason, Decision) {
+// fresh are the new subscriptions that the packet has got already.
+func (c *conn) maySubscribe(t *turn, f *packet.Subscription, fresh map[string]bool) (packet.Reason, Decision) {
 	filter, err := topic.ParseFilter(f.Filter)
 	switch {
 	case err != nil, t.o.MaxTopicLevels > 0 && levels(filter.Filter) > t.o.MaxTopicLevels:
 		return packet.TopicFilterInvalid, Deny
-	case t.o.MaxSubscriptions > 0 && len(c.s.subs)+fresh >= t.o.MaxSubscriptions && c.s.find(f.Filter) < 0:
+	case t.o.MaxSubscriptions > 0 && len(c.s.subs)+len(fresh) >= t.o.MaxSubscriptions && c.s.find(f.Filter) < 0 && !fresh[f.Filter]:
 		return packet.QuotaExceeded, Deny
 	}
 	if a := t.o.Authorizer; a != nil {
@@ -260,7 +257,7 @@ type retainedJob struct {
 
 	// In the first of a list only.
 	last     *retainedJob
-	byFilter map[string]*retainedJob
+	byFilter map[string]*retainedJob // nil where there is but one
 }
 
 const (
@@ -279,10 +276,13 @@ func (c *conn) startRetained(t *turn, j *retainedJob) {
 	}
 	first := c.jobs
 	if first == nil {
-		j.last, j.byFilter = j, map[string]*retainedJob{j.filter: j}
+		j.last = j
 		c.jobs = j
 		c.retained(t)
 		return
+	}
+	if first.byFilter == nil {
+		first.byFilter = map[string]*retainedJob{first.filter: first}
 	}
 	if old := first.byFilter[j.filter]; old != nil { // subscribed to again before it was through: from the beginning
 		old.qos, old.id, old.cursor, old.wait, old.over = j.qos, j.id, j.cursor, nil, false
@@ -296,7 +296,7 @@ func (c *conn) startRetained(t *turn, j *retainedJob) {
 func (c *conn) endJob() {
 	j := c.jobs
 	if j.next != nil {
-		j.next.last, j.next.byFilter = j.last, j.byFilter
+		j.next.last, j.next.byFilter = j.last, j.byFilter // there is one where there are two jobs
 		delete(j.byFilter, j.filter)
 	}
 	c.jobs = j.next
@@ -305,10 +305,12 @@ func (c *conn) endJob() {
 // stopRetained ends the retained messages of a filter that is unsubscribed
 // from [MQTT-3.10.4-2].
 func (c *conn) stopRetained(filter string) {
-	if c.jobs != nil {
-		if j := c.jobs.byFilter[filter]; j != nil {
-			j.over, j.wait = true, nil
-		}
+	j := c.jobs
+	if j != nil && j.filter != filter {
+		j = j.byFilter[filter]
+	}
+	if j != nil {
+		j.over, j.wait = true, nil
 	}
 }
 

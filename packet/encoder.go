@@ -88,6 +88,7 @@ func (e *Encoder) encode(f Form) {
 			e.idAt[f] = p.topEnd
 		}
 		e.whole |= 1 << f
+		e.large = e.large || len(p.b) > maxIdle // Reset lets go of it
 		return
 	}
 	o, v := PublishOpts{Expiry: e.expiry, NoPayload: true}, V311

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/myelin-mqtt/myelin/internal/cli"
 )
@@ -17,9 +18,10 @@ var version, commit string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks the program to end. From then on signals do what
-	// they do by default, so that a second one kills it.
-	context.AfterFunc(ctx, stop)
+	// The first signal asks the program to end. A moment after that signals do
+	// what they do by default, so that another one kills it; not at once, for
+	// supervisors signal a process and its group, and both reach it.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second/4, stop) })
 	os.Exit(cli.Run(ctx, cli.Process{
 		Args:   os.Args[1:],
 		Env:    os.Environ(),

@@ -117,7 +117,7 @@ func Loads() []Load {
 		paced(1, 0),
 		{
 			Name: "idle", Title: "10,000 idle connections, one exact subscription each",
-			Version: v311, Conns: 10_000, Filters: 1, Filter: "bench/%d/%d", Goal: 1200,
+			Version: v311, Conns: 10_000, Filters: 1, Filter: "bench/idle%[2]d/%[1]d", Goal: 1200,
 		},
 		{
 			Name: "subs", Title: "1,000,000 subscriptions client/+/n, 1000 clients",

@@ -104,6 +104,8 @@ func rootCommand(p Process) *cobra.Command {
 		Args:          cobra.ArbitraryArgs,
 	}
 	root.SetFlagErrorFunc(flagError)
+	root.Version = p.Build.withDefaults().Version
+	root.SetVersionTemplate("myelin {{.Version}}\n")
 	root.AddCommand(serveCommand(p), configCommand(p), versionCommand(p))
 	return root
 }

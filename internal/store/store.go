@@ -13,6 +13,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/internal/route"
@@ -22,6 +23,15 @@ import (
 // ErrQuota refuses a message because a session that must have it has a full
 // queue, or the whole store is at its limit: reason code 0x97 to the publisher.
 var ErrQuota = errors.New("quota exceeded")
+
+// QuotaError is an ErrQuota that says whose queue is full.
+type QuotaError struct{ ClientID string }
+
+// Error implements error.
+func (e *QuotaError) Error() string { return "queue of " + strconv.Quote(e.ClientID) + " is full" }
+
+// Is makes it an ErrQuota.
+func (*QuotaError) Is(target error) bool { return target == ErrQuota }
 
 // Engine is a store. Every method may be called from any goroutine.
 type Engine interface {

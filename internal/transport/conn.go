@@ -36,7 +36,7 @@ type Conn struct {
 	port uint16 // of the peer; it stands here, like the flags before mu, because it fills a gap
 
 	// Anybody's, under mu.
-	dirty  bool // on the list of a Turn or in a mailbox
+	dirty  dirt // on which lists of a Turn, or in a mailbox
 	writer writer
 	notify bool // post doDrain when the queue is empty
 	closed bool // takes no more output
@@ -56,6 +56,15 @@ const (
 	running  pause = iota
 	paused         // Feed has returned ErrPaused
 	resuming       // and Resume was called
+)
+
+// dirt says whether somebody has a connection on his list of those to write.
+type dirt uint8
+
+const (
+	clean dirt = iota
+	dirty      // on the list of a Turn, or in a mailbox
+	early      // and on the list of those that are written before the turn ends
 )
 
 // writer says who writes the output of a connection.
@@ -129,11 +138,12 @@ func (c *Conn) touch(t *Turn) {
 	if c.writer != nobody {
 		return
 	}
-	if !c.dirty {
-		c.dirty = true
+	if c.dirty == clean {
+		c.dirty = dirty
 		t.dirty = append(t.dirty, c)
 	}
-	if c.out.n >= earlySize && (len(t.early) == 0 || t.early[len(t.early)-1] != c) {
+	if c.out.n >= earlySize && c.dirty != early {
+		c.dirty = early
 		t.early = append(t.early, c)
 	}
 }

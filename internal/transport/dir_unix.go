@@ -3,8 +3,10 @@
 package transport
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +17,11 @@ func lockDir(path string) (unlock func()) {
 	if err != nil {
 		return func() {}
 	}
-	_ = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	for range 100 { // a second at most: whoever may open the directory may hold its lock
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	return func() { _ = f.Close() }
 }

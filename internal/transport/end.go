@@ -28,8 +28,8 @@ func (c *Conn) end(t *Turn, err error) {
 	}
 	rest := c.writer.busy() || !c.failed && c.pending()
 	c.notify = rest
-	if rest && c.writer == nobody && !c.dirty {
-		c.dirty = true
+	if rest && c.writer == nobody && c.dirty == clean {
+		c.dirty = dirty
 		t.dirty = append(t.dirty, c)
 	}
 	c.mu.Unlock()

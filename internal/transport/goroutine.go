@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -220,16 +221,32 @@ func (d *goroutines) linger(c *Conn) {
 	_ = g.nc.SetReadDeadline(time.Now().Add(d.s.o.Linger))
 	timer := time.NewTimer(d.s.o.Linger)
 	defer timer.Stop()
-	if !dead {
-		for buf := make([]byte, 512); ; {
-			if _, err := g.nc.Read(buf); err != nil {
-				break
+	const patience = 4                                  // a write is seen when all of it is through, and takes a slow peer a while
+	for left, idle := c.Queued(), 0; idle < patience; { // while the peer reads what is left
+		if !dead {
+			for buf := make([]byte, 512); ; {
+				if _, err := g.nc.Read(buf); err != nil {
+					dead = !errors.Is(err, os.ErrDeadlineExceeded)
+					break
+				}
 			}
 		}
-	}
-	select {
-	case <-g.clear:
-	case <-timer.C:
+		select {
+		case <-g.clear:
+			return
+		case <-timer.C:
+			now := c.Queued()
+			switch {
+			case now == 0:
+				return
+			case now < left:
+				left, idle = now, 0
+			default:
+				idle++
+			}
+			timer.Reset(d.s.o.Linger)
+			_ = g.nc.SetReadDeadline(time.Now().Add(d.s.o.Linger))
+		}
 	}
 }
 

@@ -62,40 +62,73 @@ func (s *Server) Listen(rawURL string, o ListenOptions) (*Listener, error) {
 	return ln, nil
 }
 
-func (ln *Listener) open(rawURL string) error {
+// CheckURL says what is wrong with the URL of a listener, as far as that can be told without opening it.
+func CheckURL(rawURL string) error {
+	_, err := parseURL(rawURL)
+	return err
+}
+
+// maxSocketPath is the longest path of a Unix socket that systems have in common.
+const maxSocketPath = 103
+
+func parseURL(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("nothing but host and path is allowed")
+		return nil, errors.New("nothing but host and path is allowed")
 	}
 	switch u.Scheme {
 	case "tcp":
 		if u.Path != "" && u.Path != "/" {
-			return errors.New("tcp takes no path")
+			return nil, errors.New("tcp takes no path")
 		}
+	case "ws":
+	case "unix":
+		switch n := len(u.Host + u.Path); {
+		case n == 0:
+			return nil, errors.New("unix wants a path")
+		case n > maxSocketPath:
+			return nil, fmt.Errorf("path of the socket is longer than %d bytes", maxSocketPath)
+		}
+		return u, nil
+	default:
+		return nil, fmt.Errorf("unknown scheme %q: want tcp, unix or ws", u.Scheme)
+	}
+	if u.Port() == "" {
+		return nil, errors.New("port is missing")
+	}
+	return u, nil
+}
+
+func (ln *Listener) open(rawURL string) error {
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return err
+	}
+	switch u.Scheme {
+	case "unix":
+		ln.unix = true
+		return ln.openUnix(u.Host + u.Path)
 	case "ws":
 		if ln.path = u.EscapedPath(); ln.path == "" || ln.path == "/" && !strings.HasSuffix(rawURL, "/") {
 			ln.path = "/mqtt"
 		}
-	case "unix":
-		ln.unix = true
-		path := u.Host + u.Path
-		if path == "" {
-			return errors.New("unix wants a path")
-		}
-		return ln.openUnix(path)
-	default:
-		return fmt.Errorf("unknown scheme %q: want tcp, unix or ws", u.Scheme)
-	}
-	if u.Port() == "" {
-		return errors.New("port is missing")
 	}
 	if ln.ln, err = net.Listen("tcp", u.Host); err != nil {
-		return err
+		return cause(err)
 	}
 	return ln.ready()
+}
+
+// cause is err without the address, which Listen says.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 // openUnix binds path. A socket left behind by a process that is gone is removed first, under a lock that keeps two
@@ -103,6 +136,9 @@ func (ln *Listener) open(rawURL string) error {
 func (ln *Listener) openUnix(path string) error {
 	unlock := lockDir(path)
 	defer unlock()
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() != fs.ModeSocket {
+		return errors.New("a file that is no socket is in the way")
+	}
 	l, err := net.Listen("unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) && stale(path) {
 		if err = os.Remove(path); err == nil {
@@ -110,7 +146,7 @@ func (ln *Listener) openUnix(path string) error {
 		}
 	}
 	if err != nil {
-		return err
+		return cause(err)
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	ln.ln = l

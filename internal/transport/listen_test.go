@@ -32,7 +32,7 @@ func TestListenErrors(t *testing.T) {
 		"tcp://192.0.2.1:0":           "cannot assign",
 		"unix://":                     "wants a path",
 		"unix://" + dir + "/no/where": "no such file",
-		"unix://" + file:              "address already in use",
+		"unix://" + file:              "no socket is in the way",
 		"::":                          "missing protocol scheme",
 	} {
 		ln, err := s.Listen(url, ListenOptions{})

@@ -18,7 +18,7 @@ func (c *Conn) pending() bool {
 // writing already it leaves the rest to him: nobody ever waits for another's write.
 func (c *Conn) flush(t *Turn) {
 	c.mu.Lock()
-	c.dirty = false
+	c.dirty = clean
 	if c.writer != nobody || c.gone || c.failed || !c.pending() {
 		c.mu.Unlock()
 		return
@@ -58,7 +58,7 @@ func (c *Conn) push(t *Turn) {
 			if total < writeMost {
 				continue
 			}
-			c.dirty = true
+			c.dirty = dirty
 			c.wrote(t, nil)
 			c.post(doFlush)
 			return
@@ -108,10 +108,10 @@ func (c *Conn) takeOut() (q *chunk, n int) {
 // what is left of q and how many bytes of it were sent.
 func (c *Conn) write(t *Turn, q *chunk, n int) (rest *chunk, done int, err error) {
 	w := c.ws()
-	for done < writeMost {
+	for done < c.l.s.most {
 		var bufs [][]byte
 		if w == nil {
-			bufs = gather(t.bufs[:0], q, writeSize)
+			bufs = gather(t.bufs[:0], q, c.l.s.piece)
 		} else {
 			bufs = gather(w.begin(t.bufs[:0], n-done), q, w.left)
 		}

@@ -26,13 +26,14 @@ type epoll struct {
 	one    [8]byte
 	events [256]unix.EpollEvent
 
-	slots []slot
-	empty []uint32 // indices of free slots
-	more  []*Conn  // may have more to read; an edge will not say so again
-	spare []*Conn
-	wheel wheel
-	armed uint32 // tick for which f's deadline is set; 0: none
-	stop  error  // new connections end with it
+	slots     []slot
+	empty     []uint32 // indices of free slots
+	more      []*Conn  // may have more to read; an edge will not say so again
+	spare     []*Conn
+	wheel     wheel
+	lingering map[*Conn]int // ended connections past their first linger time: bytes left to write
+	armed     uint32        // tick for which f's deadline is set; 0: none
+	stop      error         // new connections end with it
 }
 
 // slot is where an event finds its connection. The generation tells a new one from the one it was for.
@@ -117,6 +118,7 @@ func (d *reactor) turns(l *loop) bool {
 		}
 		overdue = false
 		t.begin()
+		e.wheel.catchUp(t.tick)
 		for i := range e.events[:n] {
 			d.handle(t, e, &e.events[i])
 		}
@@ -153,7 +155,7 @@ func (d *reactor) expire(t *Turn, e *epoll) {
 		}
 		for _, id := range ids {
 			s := &e.slots[uint32(id)]
-			if c := s.c; c != nil && s.gen == uint32(id>>32) && c.at == e.wheel.now {
+			if c := s.c; c != nil && s.gen == uint32(id>>32) && c.at != 0 && int32(c.at-e.wheel.now) <= 0 { // before it where a loop has stood still
 				c.at = 0
 				c.checkDeadline(t)
 			}
@@ -198,8 +200,8 @@ func (c *Conn) room(t *Turn) {
 		c.writer = hadRoom // he may be between a refused write and saying so
 	case waiting:
 		c.writer = nobody
-		if !c.dirty {
-			c.dirty = true
+		if c.dirty == clean {
+			c.dirty = dirty
 			t.dirty = append(t.dirty, c)
 		}
 	}
@@ -292,11 +294,25 @@ func (d *reactor) drained(t *Turn, c *Conn) {
 	}
 }
 
-func (d *reactor) expired(t *Turn, c *Conn) { d.release(t, c) }
+// expired ends the linger time, unless output has been written since it was last looked at: a peer that reads slowly gets
+// its rest, one that does not read holds nobody up.
+func (d *reactor) expired(t *Turn, c *Conn) {
+	e, left := c.l.ep, c.Queued()
+	if last, again := e.lingering[c]; left > 0 && (!again || left < last) {
+		if e.lingering == nil {
+			e.lingering = map[*Conn]int{}
+		}
+		e.lingering[c] = left
+		c.setLimit(t, d.s.o.Linger)
+		return
+	}
+	d.release(t, c)
+}
 
 // release frees the slot and gives up the descriptor, which the last one out closes.
 func (d *reactor) release(t *Turn, c *Conn) {
 	e := c.l.ep
+	delete(e.lingering, c)
 	e.slots[c.slot] = slot{gen: e.slots[c.slot].gen + 1}
 	e.empty = append(e.empty, c.slot)
 	c.mu.Lock()

@@ -23,7 +23,7 @@ type Options struct {
 	MaxConns int
 	// SndBuf and RcvBuf are the sizes of the kernel's buffers in bytes. Default: the system's.
 	SndBuf, RcvBuf int
-	// Linger is for how long an ended connection may take to receive the rest of its output. Default: 1 s.
+	// Linger is how long an ended connection may go without receiving more of the rest of its output. Default: 1 s.
 	Linger time.Duration
 	// MaxInput is the most bytes that Feed may leave unconsumed. Default: 268,435,460, the largest MQTT packet.
 	MaxInput int
@@ -70,6 +70,8 @@ type Stats struct {
 
 // Server drives the connections of its listeners for one Handler.
 type Server struct {
+	piece int // the most bytes of one write
+	most  int // the most that one flush writes
 	h     Handler
 	o     Options
 	log   *slog.Logger
@@ -122,7 +124,7 @@ var (
 // New returns a running Server without listeners. Close ends it.
 func New(h Handler, o Options) (*Server, error) {
 	o.setDefaults()
-	s := &Server{h: h, o: o, log: o.Logger, start: time.Now(), listeners: map[*Listener]struct{}{}}
+	s := &Server{h: h, o: o, log: o.Logger, start: time.Now(), piece: writeSize, most: writeMost, listeners: map[*Listener]struct{}{}}
 	for i := range o.Loops {
 		l := &loop{s: s, id: i}
 		l.mail.l = l
@@ -132,7 +134,7 @@ func New(h Handler, o Options) (*Server, error) {
 	var err error
 	switch o.Driver {
 	case "goroutine":
-		s.drv = newGoroutines(s)
+		s.drv, s.piece, s.most = newGoroutines(s), waitSize, waitSize
 	case "reactor":
 		s.drv, err = newReactor(s)
 	default:

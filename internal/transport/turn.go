@@ -7,7 +7,8 @@ const (
 	tailCopied = 16 << 10 // a shorter unconsumed tail is moved in front of the next read, a longer one is read into
 	earlySize  = 48 << 10 // a connection with more queued than this does not wait for the end of the turn
 	writeSize  = 256 << 10
-	writeMost  = 1 << 20 // what one flush writes at most, so that one fast reader does not hold up a turn
+	waitSize   = 64 << 10 // where a write waits for the peer: its progress is seen when it returns
+	writeMost  = 1 << 20  // what one flush writes at most, so that one fast reader does not hold up a turn
 	maxPieces  = 64
 	awayMin    = 64 // dirty connections of other loops from which on those write them
 	maxFree    = 64

@@ -23,6 +23,13 @@ func (w *wheel) clamp(at uint32) uint32 {
 	return at
 }
 
+// catchUp moves an empty wheel to the present, so that an entry is not clamped to a tick that is long over.
+func (w *wheel) catchUp(tick uint32) {
+	if w.n == 0 && int32(tick-w.now) > 1 {
+		w.now = tick - 1
+	}
+}
+
 // add puts id at a clamped tick.
 func (w *wheel) add(at uint32, id uint64) {
 	b := &w.buckets[at%wheelSize]

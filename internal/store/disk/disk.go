@@ -36,12 +36,15 @@ const (
 	Async
 )
 
+// FS is a file system.
+type FS = vfs.FS
+
 // Options configure an Engine.
 type Options struct {
 	// Dir is the directory of the database. It is created, with mode 0700.
 	Dir string
 	// FS is the file system, nil: the operating system's.
-	FS vfs.FS
+	FS FS
 	// Durability is Fsync or Async.
 	Durability Durability
 	// Limits bound the queue of each session.

@@ -63,7 +63,7 @@ func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound,
 	case e.o.Limits.Policy == session.Refuse:
 		for i := range to {
 			if q := to[i].To.(*queue); q.refuses(int(size(m))) {
-				return true, false, store.ErrQuota
+				return true, false, &store.QuotaError{ClientID: q.id}
 			}
 		}
 	}

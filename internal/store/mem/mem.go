@@ -69,7 +69,7 @@ func (e *Engine) Publish(m *packet.Publish, to []store.Target, in store.Inbound,
 	if e.o.Limits.Policy == session.Refuse {
 		for i := range to {
 			if q := to[i].To.(*queue); q.refuses(m) {
-				return true, store.ErrQuota
+				return true, &store.QuotaError{ClientID: q.id}
 			}
 		}
 	}

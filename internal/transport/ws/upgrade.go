@@ -17,6 +17,9 @@ const MaxHead = 8 << 10
 // Protocol is the WebSocket subprotocol of MQTT.
 const Protocol = "mqtt"
 
+// Protocol31 is the subprotocol that clients of MQTT 3.1 offer.
+const Protocol31 = "mqttv3.1"
+
 // Upgrade looks for the head of an upgrade request at the front of b and answers it. used is 0 as long as the head is not
 // whole. path is the only one that is served. On an error reply is the refusal, after which the connection ends.
 func Upgrade(b []byte, path string) (reply []byte, used int, err error) {
@@ -33,14 +36,14 @@ func Upgrade(b []byte, path string) (reply []byte, used int, err error) {
 		return refusal(err.(*UpgradeError)), len(b), err
 	}
 	used = i + 4
-	key, fault := check(head[:used], path)
+	key, protocol, fault := check(head[:used], path)
 	if fault != nil {
 		return refusal(fault), used, fault
 	}
 	reply = append(reply, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	reply = append(reply, accept(key)...)
-	// [MQTT-6.0.0-4] the server MUST select mqtt
-	reply = append(reply, "\r\nSec-WebSocket-Protocol: "+Protocol+"\r\n\r\n"...)
+	// [MQTT-6.0.0-4] it is mqtt where that is offered
+	reply = append(reply, "\r\nSec-WebSocket-Protocol: "+protocol+"\r\n\r\n"...)
 	return reply, used, nil
 }
 
@@ -62,10 +65,10 @@ func plausible(b []byte) bool {
 	return string(b[:n]) == get[:n]
 }
 
-// check judges a whole head and returns its key.
-func check(head []byte, path string) (key string, fault *UpgradeError) {
-	bad := func(status int, text string) (string, *UpgradeError) {
-		return "", &UpgradeError{Status: status, Text: text}
+// check judges a whole head and returns its key and the subprotocol to select.
+func check(head []byte, path string) (key, protocol string, fault *UpgradeError) {
+	bad := func(status int, text string) (string, string, *UpgradeError) {
+		return "", "", &UpgradeError{Status: status, Text: text}
 	}
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	switch {
@@ -83,7 +86,13 @@ func check(head []byte, path string) (key string, fault *UpgradeError) {
 		return bad(http.StatusUpgradeRequired, "not a WebSocket upgrade")
 	case r.Header.Get("Sec-Websocket-Version") != "13":
 		return bad(http.StatusUpgradeRequired, "WebSocket version is not 13")
-	case !has(r.Header, "Sec-Websocket-Protocol", Protocol, false): // [MQTT-6.0.0-3] the client MUST offer mqtt
+	}
+	switch {
+	case has(r.Header, "Sec-Websocket-Protocol", Protocol, false):
+		protocol = Protocol
+	case has(r.Header, "Sec-Websocket-Protocol", Protocol31, false):
+		protocol = Protocol31
+	default: // [MQTT-6.0.0-3]
 		return bad(http.StatusBadRequest, "subprotocol mqtt is not offered")
 	}
 	keys := r.Header["Sec-Websocket-Key"]
@@ -93,7 +102,7 @@ func check(head []byte, path string) (key string, fault *UpgradeError) {
 	if raw, err := base64.StdEncoding.DecodeString(keys[0]); err != nil || len(raw) != 16 {
 		return bad(http.StatusBadRequest, "key is not 16 bytes in base64")
 	}
-	return keys[0], nil
+	return keys[0], protocol, nil
 }
 
 // has says whether one of the values of a header that is a list is the token.

@@ -34,7 +34,8 @@ func TestUpgrade(t *testing.T) {
 		{"version 8", "Version: 13", "Version: 8", "/mqtt", 426},
 		{"no version", "Sec-WebSocket-Version: 13\r\n", "", "/mqtt", 426},
 		{"no protocol", "Sec-WebSocket-Protocol: mqtt\r\n", "", "/mqtt", 400},
-		{"other protocol", "Protocol: mqtt", "Protocol: mqttv3.1", "/mqtt", 400},
+		{"protocol of 3.1", "Protocol: mqtt", "Protocol: mqttv3.1", "/mqtt", 101},
+		{"other protocol", "Protocol: mqtt", "Protocol: mqttv9", "/mqtt", 400},
 		{"protocol is case-sensitive", "Protocol: mqtt", "Protocol: MQTT", "/mqtt", 400},
 		{"no key", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", "/mqtt", 400},
 		{"short key", "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ==", "/mqtt", 400},
@@ -68,7 +69,7 @@ func TestUpgrade(t *testing.T) {
 				if a := resp.Header.Get("Sec-Websocket-Accept"); a != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 					t.Errorf("accept is %s", a)
 				}
-				if p := resp.Header.Get("Sec-Websocket-Protocol"); p != "mqtt" {
+				if p := resp.Header.Get("Sec-Websocket-Protocol"); p != "mqtt" && !(p == "mqttv3.1" && x.name == "protocol of 3.1") {
 					t.Errorf("protocol is %s", p)
 				}
 				return
