@@ -121,6 +121,7 @@ func (f *flow) once(tb testing.TB) {
 // form, at most two allocations for a QoS 1 or 2 PUBLISH whatever the number
 // of targets, and none for any acknowledgement.
 func TestAllocations(t *testing.T) {
+	atOnce(t)
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}

@@ -129,6 +129,7 @@ func TestReload(t *testing.T) {
 // A subscriber to everything gets 100,000 retained messages, complete, while
 // others go on talking.
 func TestManyRetained(t *testing.T) {
+	atOnce(t)
 	each(t, func(t *testing.T, io string) {
 		r := start(t, Options{IO: io, SysInterval: -1})
 		n := 100_000

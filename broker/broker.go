@@ -12,7 +12,6 @@ import (
 
 	"github.com/myelin-mqtt/myelin/internal/route"
 	"github.com/myelin-mqtt/myelin/internal/store"
-	"github.com/myelin-mqtt/myelin/internal/store/mem"
 	"github.com/myelin-mqtt/myelin/internal/transport"
 	"github.com/myelin-mqtt/myelin/packet"
 )
@@ -52,9 +51,9 @@ var (
 	ErrQuota = store.ErrQuota
 )
 
-// New makes a broker. It opens no listener: Serve does. It starts the loops of
-// the connection layer, so a broker that is not served is to be closed, too.
-// All faults of o are reported at once.
+// New makes a broker, and takes up what is in its data directory. It opens no
+// listener: Serve does. It starts the loops of the connection layer, so a broker
+// that is not served is to be closed, too. All faults of o are reported at once.
 func New(o Options) (*Broker, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("check options: %w", err)
@@ -67,18 +66,19 @@ func New(o Options) (*Broker, error) {
 	b.o.Store(&o)
 	b.registry.init()
 	b.expirer.init()
-	b.store = mem.Open(mem.Options{
-		Limits: o.limits(), MaxRetained: o.Retain.MaxMessages, MaxRetainedBytes: o.Retain.MaxBytes, NoRetain: o.Retain.Disabled, OnDrop: b.storeDropped,
-	})
-	if o.wrapStore != nil {
-		b.store = o.wrapStore(b.store)
-	}
 	var err error
+	if b.store, err = b.openStore(&o); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	b.net, err = transport.New(&handler{b}, transport.Options{
 		Driver: driver(o.IO), Loops: o.Loops, ConnectTimeout: o.ConnectTimeout, MaxConns: o.MaxConnections, Logger: o.Logger,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("start connection layer: %w", err)
+		return nil, errors.Join(fmt.Errorf("start connection layer: %w", err), b.store.Close(context.Background()))
+	}
+	if err := b.recover(); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("recover sessions: %w", err)
 	}
 	return b, nil
 }
@@ -179,11 +179,7 @@ func (b *Broker) drain() {
 		b.log.Warn("connections cut off at the end of the grace time", "err", err)
 	}
 	close(b.over)
-	ctx, cancel = context.WithTimeout(context.Background(), grace) // of its own: what was acknowledged is at stake
-	defer cancel()
-	if err := b.store.Close(ctx); err != nil {
-		b.log.Error("close store", "err", err)
-	}
+	b.closeStore(grace) // with a time of its own
 }
 
 // Close drains a broker and ends it, and makes Serve return. It waits for the
@@ -235,14 +231,14 @@ func (b *Broker) Disconnect(clientID string, code packet.Reason) bool {
 }
 
 // storeDropped takes word from the store of what its limits cost.
-func (b *Broker) storeDropped(clientID string, m *packet.Publish, why mem.Reason) {
+func (b *Broker) storeDropped(clientID string, m *packet.Publish, why store.Reason) {
 	reason := DropQueueFull
 	switch why {
-	case mem.Expired:
+	case store.Expired:
 		reason = DropExpired
-	case mem.RetainedFull:
+	case store.RetainedFull:
 		reason = DropRetainFull
-	case mem.SessionEnded:
+	case store.SessionEnded:
 		reason = DropSessionEnded
 	}
 	var s *session

@@ -6,11 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
 
 	"github.com/myelin-mqtt/myelin/packet"
@@ -63,6 +65,9 @@ func start(t testing.TB, o Options) *running {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(r.logs, nil))
 	}
+	if onDisk() && o.DataDir == "" { // the same tests, with what the disk does to time
+		o.DataDir, o.dataFS = "data", vfs.NewMem()
+	}
 	b, err := New(o)
 	if err != nil {
 		t.Fatalf("new: %v", err)
@@ -89,6 +94,17 @@ func start(t testing.TB, o Options) *running {
 	})
 	t.Cleanup(r.stop)
 	return r
+}
+
+// onDisk: the tests run with the store on disk (in memory): all but those that
+// count on a store that is done at once.
+func onDisk() bool { return os.Getenv("MYELIN_TEST_STORE") == "disk" }
+
+// atOnce is for a test that needs a store that is done at once.
+func atOnce(t testing.TB) {
+	if onDisk() {
+		t.Skip("the store on disk is not done at once")
+	}
 }
 
 // peer is a client that speaks packets.

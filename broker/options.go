@@ -9,6 +9,7 @@ import (
 	"github.com/myelin-mqtt/myelin/internal/route"
 	sess "github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/store/disk"
 	"github.com/myelin-mqtt/myelin/internal/transport"
 	"github.com/myelin-mqtt/myelin/packet"
 )
@@ -102,6 +103,14 @@ type Options struct {
 	// Retain bounds the retained messages.
 	Retain RetainOptions
 
+	// DataDir is the directory of what must survive: sessions, their queues,
+	// retained messages. It is created with mode 0700. "": all of it is in memory.
+	DataDir string
+	// Durability is what an acknowledgement promises where there is a DataDir:
+	// "fsync", the default, the disk has it; "async", the disk has it within a
+	// second; "memory": nothing survives, and DataDir is not used.
+	Durability string
+
 	// SysInterval is the period of the $SYS topics, default 10 s; negative: off.
 	SysInterval time.Duration
 	// ShutdownGrace is how long Serve waits for connections to end once its
@@ -121,6 +130,8 @@ type Options struct {
 	// Logger takes one line for each refused connection, refused packet and
 	// class of dropped messages; nil: slog.Default().
 	Logger *slog.Logger
+	// dataFS is the file system of DataDir, nil: the operating system's.
+	dataFS disk.FS
 	// wrapStore lets tests put something between the broker and its store.
 	wrapStore func(store.Engine) store.Engine
 	// Version is what $SYS/broker/version tells; "": "myelin".
@@ -205,6 +216,15 @@ func (o *Options) validate() error {
 			bad("%s: %d is below %d", x.name, x.is, x.from)
 		}
 	}
+	switch o.Durability {
+	case "", "memory":
+	case "fsync", "async":
+		if o.DataDir == "" {
+			bad("Durability: %q needs DataDir", o.Durability)
+		}
+	default:
+		bad("Durability: %q is none of fsync, async, memory", o.Durability)
+	}
 	if o.TopicAliasMaximum > 65535 || o.TopicAliasOutbound > 65535 {
 		bad("TopicAliasMaximum, TopicAliasOutbound: above 65535")
 	}
@@ -235,6 +255,11 @@ func (o *Options) setDefaults() {
 	def(&o.Queue.MaxBytes, DefaultQueueBytes)
 	def(&o.SysInterval, DefaultSysInterval)
 	def(&o.ShutdownGrace, DefaultShutdownGrace)
+	if o.Durability == "" {
+		if o.Durability = "fsync"; o.DataDir == "" {
+			o.Durability = "memory"
+		}
+	}
 	o.MaxConnectSize = min(o.MaxConnectSize, o.MaxPacketSize)
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -240,7 +240,7 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 		t.durableTargets(e, p, from)
 	}
 	done = true
-	if retain || len(t.targets) > 0 || in.From != nil {
+	if retain || len(t.targets) > 0 || in.From != nil || in.Fired != nil {
 		if kept == nil {
 			kept = p.Keep(t.now)
 		}

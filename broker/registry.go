@@ -131,6 +131,14 @@ func (r *registry) leave(id string, o *conn) bool {
 	return true
 }
 
+// add enters a session that nobody owns.
+func (r *registry) add(s *session) {
+	sh := r.shard(s.id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.sessions[s.id] = s
+}
+
 // lookup finds a session.
 func (r *registry) lookup(id string) *session {
 	sh := r.shard(id)

@@ -28,6 +28,7 @@ func plain[T comparable](name string, get func(o *Options) *T) option {
 func wired(from, to *Options) {
 	to.NoListeners, to.Authenticator, to.Authorizer, to.Events, to.Logger = from.NoListeners, from.Authenticator, from.Authorizer, from.Events, from.Logger
 	to.wrapStore = from.wrapStore
+	to.dataFS = from.dataFS
 }
 
 // fixedOptions need a restart.
@@ -37,6 +38,8 @@ var fixedOptions = []option{
 	plain("loops", func(o *Options) *int { return &o.Loops }),
 	plain("max_connections", func(o *Options) *int { return &o.MaxConnections }),
 	field("connect_timeout", func(o *Options) *int64 { return (*int64)(&o.ConnectTimeout) }, func(a, b int64) bool { return a == b }),
+	plain("data_dir", func(o *Options) *string { return &o.DataDir }),
+	plain("durability", func(o *Options) *string { return &o.Durability }),
 	plain("queue", func(o *Options) *QueueOptions { return &o.Queue }),
 	plain("retain", func(o *Options) *RetainOptions { return &o.Retain }),
 	field("sys_interval", func(o *Options) *int64 { return (*int64)(&o.SysInterval) }, func(a, b int64) bool { return a == b }),

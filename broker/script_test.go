@@ -24,6 +24,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the expected output of testda
 // a command, lines that begin with two blanks are what the clients received
 // after it, and the rest is comment. The commands are the methods of script.
 func TestScripts(t *testing.T) {
+	atOnce(t)
 	files, err := filepath.Glob("testdata/script/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)

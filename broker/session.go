@@ -238,6 +238,7 @@ func (b *Broker) end(t *turn, s *session) {
 			b.table.Forget(f, s, func(s *session) bool { return s.ended.Load() })
 		}
 	}
+	b.fireWill(t, s) // before the store forgets it
 	if s.store != nil {
 		again = append(again, s.store.End()...)
 	}
@@ -248,7 +249,6 @@ func (b *Broker) end(t *turn, s *session) {
 	s.mu.Lock()
 	s.subs = nil
 	s.mu.Unlock()
-	b.fireWill(t, s)
 	b.expirer.cancel(s)
 	if f := b.opt().Events.SessionEnded; f != nil {
 		f(s.id)

@@ -104,23 +104,27 @@ func (b *Broker) Stats() Stats {
 // one a minute for each class. Any lock may be held.
 func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
 	b.stats.drops[why].Add(1)
+	name, q := "", packet.QoS(0) // of a message that is on the disk alone
+	if m != nil {
+		name, q = string(m.Topic()), m.QoS()
+	}
 	if s == nil {
 		if f := b.opt().Events.Dropped; f != nil {
-			f("", string(m.Topic()), why)
+			f("", name, why)
 		}
 		last, now := b.stats.told[why].Load(), b.clock()
 		if (last == 0 || now-last > int64(time.Minute)) && b.stats.told[why].CompareAndSwap(last, now) {
 			b.log.Warn("message dropped; more of this class are only counted for a minute",
-				"why", why.String(), "code", why.code().String(), "topic", string(m.Topic()), "qos", m.QoS())
+				"why", why.String(), "code", why.code().String(), "topic", name, "qos", q)
 		}
 		return
 	}
 	if f := b.opt().Events.Dropped; f != nil {
-		f(s.id, string(m.Topic()), why)
+		f(s.id, name, why)
 	}
 	if s.told.Load()&(1<<why) == 0 && s.told.Or(1<<why)&(1<<why) == 0 {
 		b.log.Warn("message dropped; more of this class for this client are only counted",
-			"client", s.id, "address", b.registry.address(s), "why", why.String(), "code", why.code().String(), "topic", string(m.Topic()), "qos", m.QoS())
+			"client", s.id, "address", b.registry.address(s), "why", why.String(), "code", why.code().String(), "topic", name, "qos", q)
 	}
 }
 

@@ -26,6 +26,12 @@ func links() []link {
 		}},
 		{"io", "io", func(o *broker.Options, c config.Config) { o.IO = c.IO }},
 		{"loops", "loops", func(o *broker.Options, c config.Config) { o.Loops = c.Loops }},
+		{"data", "data_dir", func(o *broker.Options, c config.Config) { o.DataDir = c.Data }},
+		{"durability", "durability", func(o *broker.Options, c config.Config) {
+			if c.Durability != "fsync" { // the broker's default where there is a directory
+				o.Durability = c.Durability
+			}
+		}},
 		{"shutdown_grace", "shutdown_grace", func(o *broker.Options, c config.Config) { o.ShutdownGrace = c.ShutdownGrace }},
 		{"allow_empty_client_id", "refuse_empty_client_id", func(o *broker.Options, c config.Config) { o.RefuseEmptyClientID = !c.AllowEmptyClientID }},
 		{"limits.max_connections", "max_connections", func(o *broker.Options, c config.Config) { o.MaxConnections = c.Limits.MaxConnections }},

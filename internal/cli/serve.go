@@ -61,8 +61,8 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	log := newLogger(p.Stderr, cfg.Log.Format, level)
 	build := p.Build.withDefaults()
 	log.Info("starting", "version", build.Version, "commit", build.Commit)
-	if cfg.Data != "" {
-		log.Warn("sessions and retained messages are in memory in this version: the data directory is not used", "data", cfg.Data)
+	if cfg.Data == "" || cfg.Durability == "memory" {
+		log.Info("sessions and retained messages are in memory: nothing survives the end of the program")
 	}
 
 	d := &daemon{log: log, level: level, load: load, started: cfg, current: cfg, version: build.Version}

@@ -22,6 +22,7 @@ type Config struct {
 	IO                 string        // connection driver: auto, reactor or goroutine
 	Loops              int           // event loops; 0: one for each processor
 	Data               string        // directory for state that outlives the program; "": none
+	Durability         string        // what an acknowledgement promises where there is a directory: fsync, async or memory
 	ShutdownGrace      time.Duration // time for a drain before connections are cut
 	AllowEmptyClientID bool          // assign an identifier to a client that sends none
 	Pprof              string        // loopback address for net/http/pprof; "": off
@@ -97,6 +98,7 @@ func Default() Config {
 			{URL: "ws://127.0.0.1:8083/mqtt"},
 		},
 		IO:                 "auto",
+		Durability:         "fsync",
 		ShutdownGrace:      10 * time.Second,
 		AllowEmptyClientID: true,
 		Log:                Log{Level: "info", Format: "text"},

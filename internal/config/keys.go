@@ -55,7 +55,7 @@ func Keys() []Key {
 // against the broker by package cli.
 func fixed() []string {
 	return []string{
-		"listeners", "io", "loops", "data", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
+		"listeners", "io", "loops", "data", "durability", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
 		"queue.max_messages", "queue.max_bytes", "queue.policy", "queue.qos0",
 		"retain.enabled", "retain.max_messages", "retain.max_bytes", "sys.interval",
 	}
@@ -77,7 +77,9 @@ func topKeys() []Key {
 		count("loops", func(c *Config) any { return &c.Loops }, 0, 1024,
 			"Event loops of the reactor. 0: one for each processor that the program may use."),
 		newKey("data", Text, func(c *Config) any { return &c.Data },
-			"Directory for state that outlives the program. In this version sessions and retained messages are in memory only: the directory is accepted and not used, and a log line says so."),
+			"Directory for what outlives the program: sessions with their queues, and retained messages. It is made, with mode 0700, if it is not there. Without one everything is in memory."),
+		word("durability", func(c *Config) any { return &c.Durability }, []string{"fsync", "async", "memory"},
+			"What an acknowledgement promises where there is a `data` directory: `fsync`, that the message is on the disk; `async`, that it is within a second; `memory`, nothing: the directory is not used."),
 		span("shutdown_grace", func(c *Config) any { return &c.ShutdownGrace }, 10*time.Millisecond, time.Hour, 1,
 			"How long a stop (SIGTERM) may take to say goodbye to clients and write out what waits for them. After that their connections are cut."),
 		toggle("allow_empty_client_id", func(c *Config) any { return &c.AllowEmptyClientID },

@@ -364,6 +364,32 @@ func (s *Sender) Resume(receiveMax uint16, release func(id uint16)) {
 	s.pass()
 }
 
+// Restore puts a QoS 2 message that the store kept at the end of the window,
+// with its identifier: as Sent, or as Released and without its message. Those
+// between the identifiers are over. It is for a Sender that was not used yet,
+// before its first Resume, in the order of sending. false: the identifier is
+// taken, or 0.
+func (s *Sender) Restore(id uint16, x Slot) (ok bool) {
+	switch {
+	case id == 0:
+		return false
+	case s.win.n == 0:
+		s.first = id
+	}
+	i := int(s.index(id))
+	if i < int(s.win.n) {
+		return false
+	}
+	for int(s.win.n) < i {
+		s.win.push(Slot{})
+	}
+	x.Flags |= given // on an earlier connection: it is sent again with DUP
+	s.Bytes += x.size()
+	s.win.push(x)
+	s.live++
+	return true
+}
+
 // Unacked yields everything in the window in the order of sending, and then
 // what is queued with the identifier 0.
 func (s *Sender) Unacked(yield func(id uint16, x *Slot) bool) {

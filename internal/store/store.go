@@ -53,6 +53,9 @@ type Engine interface {
 	// Forget removes a retained message that has expired, unless another has
 	// replaced it.
 	Forget(m *packet.Publish)
+	// Recover yields every session that was stored when the engine was opened.
+	// It is called once, before the first Claim; yield must not call the engine.
+	Recover(yield func(*Stored) bool) error
 	// Stats counts what is held.
 	Stats() Stats
 	// Close ends the engine; what was accepted is durable when it returns.
@@ -85,6 +88,9 @@ type Inbound struct {
 	// Again: the message was published before, and now goes to somebody else.
 	// It is not retained again.
 	Again bool
+	// Fired: the message is this session's will, which is removed in the same
+	// record, so that it is published once.
+	Fired Session
 }
 
 // Completer is told of the end of a call. Done must not block and only leaves
@@ -133,12 +139,41 @@ type Sub struct {
 	Options packet.SubOptions
 }
 
-// Outbound is a QoS 2 message in flight to the subscriber.
+// Outbound is a QoS 2 message in flight to the subscriber. Next does not hand
+// it out again.
 type Outbound struct {
 	LSN      uint64
 	ID       uint16
 	Recorded bool // its PUBREC was seen
+	// Delivery is the message, unless it is Recorded.
+	Delivery Delivery
 }
+
+// Stored is a session as it was stored when the engine was opened.
+type Stored struct {
+	ClientID string
+	Session  Session
+	Expiry   uint32 // seconds after Detached, 0xFFFFFFFF: never
+	Detached int64  // the end of its last connection in Unix seconds; for one that was connected at a crash the time of Recover
+	Will     *Will  // nil: none, or it was published
+	// WillArmed: the will is due its delay after Detached. A session that was
+	// connected at a crash has its will armed.
+	WillArmed bool
+	Subs      []Sub
+	Inbound   []uint16   // QoS 2: PUBLISH seen, PUBREL not
+	Out       []Outbound // in the order of sending
+}
+
+// Reason says why a message was dropped.
+type Reason uint8
+
+// The reasons of a drop.
+const (
+	QueueFull Reason = iota
+	Expired
+	RetainedFull
+	SessionEnded
+)
 
 // Session is a stored session. A method with a Completer reports done when it
 // need not be waited for, and does not call the Completer then.

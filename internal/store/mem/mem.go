@@ -32,14 +32,14 @@ type Options struct {
 }
 
 // Reason says why a message was dropped.
-type Reason uint8
+type Reason = store.Reason
 
 // The reasons of OnDrop.
 const (
-	QueueFull Reason = iota
-	Expired
-	RetainedFull
-	SessionEnded
+	QueueFull    = store.QueueFull
+	Expired      = store.Expired
+	RetainedFull = store.RetainedFull
+	SessionEnded = store.SessionEnded
 )
 
 // Engine is the store in memory.
@@ -190,6 +190,9 @@ func (e *Engine) Stats() store.Stats {
 		Dropped: e.dropped.Load(), Expired: e.expired.Load(),
 	}
 }
+
+// Recover implements store.Engine: nothing is stored.
+func (e *Engine) Recover(func(*store.Stored) bool) error { return nil }
 
 // Close implements store.Engine.
 func (e *Engine) Close(context.Context) error { return nil }

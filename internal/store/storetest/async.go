@@ -124,6 +124,9 @@ func (e *Engine) Publish(m *packet.Publish, to []store.Target, in store.Inbound,
 	if h, ok := in.From.(*handle); ok {
 		in.From = h.inner
 	}
+	if h, ok := in.Fired.(*handle); ok {
+		in.Fired = h.inner
+	}
 	l := late{e, c}
 	if done, err := e.inner.Publish(m, own, in, l, tok); done {
 		l.Done(tok, err)
@@ -159,6 +162,14 @@ func (e *Engine) Current(name string) *packet.Publish { return e.inner.Current(n
 
 // Forget implements store.Engine.
 func (e *Engine) Forget(m *packet.Publish) { e.inner.Forget(m) }
+
+// Recover implements store.Engine.
+func (e *Engine) Recover(yield func(*store.Stored) bool) error {
+	return e.inner.Recover(func(st *store.Stored) bool {
+		st.Session = &handle{e, st.Session}
+		return yield(st)
+	})
+}
 
 // Stats implements store.Engine.
 func (e *Engine) Stats() store.Stats { return e.inner.Stats() }

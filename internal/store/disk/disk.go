@@ -1,0 +1,287 @@
+// Package disk is the store on one node's disk: sessions, their queues,
+// retained messages and QoS 2 state in a Pebble database, through one commit
+// group at a time. What a completion promises is on the disk when it comes.
+// DESIGN.md has the keys, what is synced when, and what is not promised. It
+// does not hold the protocol. Start with Engine.Publish in publish.go and
+// Engine.commit in group.go.
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/myelin-mqtt/myelin/internal/route"
+	"github.com/myelin-mqtt/myelin/internal/session"
+	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// Durability is what a completion promises.
+type Durability uint8
+
+const (
+	// Fsync: the disk has it.
+	Fsync Durability = iota
+	// Async: the operating system will have it soon, and the disk within a second.
+	Async
+)
+
+// FS is a file system.
+type FS = vfs.FS
+
+// Options configure an Engine.
+type Options struct {
+	// Dir is the directory of the database. It is created, with mode 0700.
+	Dir string
+	// FS is the file system, nil: the operating system's.
+	FS FS
+	// Durability is Fsync or Async.
+	Durability Durability
+	// Limits bound the queue of each session.
+	Limits session.Limits
+	// MaxRetained and MaxRetainedBytes bound the retained messages, 0: no
+	// limit. A retained message above them is delivered and not retained, and
+	// the one that it should have replaced is gone: OnDrop is told.
+	MaxRetained      int
+	MaxRetainedBytes int64
+	// NoRetain retains nothing.
+	NoRetain bool
+	// CacheBytes bounds the messages that are kept in memory although they are
+	// on the disk, 0: 16 MiB.
+	CacheBytes int64
+	// OnDrop is told of every message that a limit, its expiry or the end of
+	// its session cost; clientID is "" for a retained one. m is nil where the
+	// message is not in memory. It must not block, and not call the engine.
+	// nil: nobody is told.
+	OnDrop func(clientID string, m *packet.Publish, why store.Reason)
+	// Logger gets faults, nil: nobody does.
+	Logger *slog.Logger
+}
+
+var (
+	// ErrClosed is the answer of an engine that was closed.
+	ErrClosed = errors.New("store is closed")
+	// ErrFailed is the answer to everything that would have to be durable
+	// after a write or a sync has failed. It ends with the process.
+	ErrFailed = errors.New("store has failed, nothing is acknowledged until a restart")
+)
+
+// Engine is the store on disk.
+type Engine struct {
+	o        Options
+	log      *slog.Logger
+	db       *pebble.DB
+	cache    *pebble.Cache
+	retained *route.Retained[*packet.Publish]
+	over     sync.WaitGroup // the two goroutines and the ticker
+	stop     chan struct{}
+
+	mu         sync.Mutex // guards what follows; never held across I/O
+	work       sync.Cond  // the committer's: open is worth a commit
+	told       sync.Cond  // the notifier's: notes
+	sessions   map[string]*queue
+	sid, lsn   uint64
+	open       *group   // takes what comes
+	recent     []*group // sealed ones whose messages are in memory, in order
+	recentN    int64    // what their messages cost
+	entries    int      // of recent
+	segs       []*seg
+	committing *group   // sealed, and not committed yet
+	unsynced   bool     // something was written without a sync
+	dirty      []*queue // their cursors have moved
+	dead       []*seg   // to be deleted with the next group
+	notes      []note
+	err        error // the engine has failed, or is closed
+	closing    bool
+	drained    bool // the committer is at its end
+
+	queued, queuedBytes, retainedBytes int64
+	dropped, expired                   atomic.Uint64
+	failed                             atomic.Bool // was logged
+	opened                             atomic.Bool
+}
+
+// note is a completion that the notifier is to deliver.
+type note struct {
+	g   *group // all of its completions
+	c   store.Completer
+	tok uint64
+	err error
+}
+
+// Open opens the store, and reads all but the messages.
+func Open(o Options) (*Engine, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.OnDrop == nil {
+		o.OnDrop = func(string, *packet.Publish, store.Reason) {}
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 16 << 20
+	}
+	e := &Engine{
+		o: o, log: o.Logger, retained: new(route.Retained[*packet.Publish]),
+		sessions: map[string]*queue{}, stop: make(chan struct{}),
+	}
+	e.work.L, e.told.L = &e.mu, &e.mu
+	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create data directory: %w", err)
+	}
+	e.cache = pebble.NewCache(16 << 20)
+	db, err := e.openDB()
+	if err != nil {
+		e.cache.Unref()
+		return nil, fmt.Errorf("open data directory %s (is another process using it?): %w", o.Dir, err)
+	}
+	e.db = db
+	e.opened.Store(true)
+	if err := e.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("read data directory %s: %w", o.Dir, err), db.Close())
+	}
+	e.open = e.newGroup()
+	e.over.Go(e.commitLoop)
+	e.over.Go(e.notifyLoop)
+	e.over.Go(e.tick)
+	return e, nil
+}
+
+// tick writes what lies about without anybody waiting for it.
+func (e *Engine) tick() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-e.stop:
+			return
+		case <-t.C:
+		}
+		e.mu.Lock()
+		e.open.flush = e.unsynced && e.o.Durability == Async
+		e.open.due = e.open.due || e.open.flush || len(e.dirty) > 0 || len(e.dead) > 0
+		e.mu.Unlock()
+		e.work.Signal()
+	}
+}
+
+// Stats implements store.Engine.
+func (e *Engine) Stats() store.Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return store.Stats{
+		Sessions: len(e.sessions), Queued: int(e.queued), QueuedBytes: e.queuedBytes,
+		Retained: e.retained.Len(), RetainedBytes: e.retainedBytes,
+		Dropped: e.dropped.Load(), Expired: e.expired.Load(),
+	}
+}
+
+// Close implements store.Engine.
+func (e *Engine) Close(ctx context.Context) error {
+	e.mu.Lock()
+	if e.closing {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closing = true
+	e.open.due, e.open.sync = true, true
+	e.mu.Unlock()
+	close(e.stop)
+	e.work.Signal()
+	e.told.Signal()
+	done := make(chan error, 1)
+	go func() {
+		e.over.Wait()
+		err := e.closeDB()
+		e.cache.Unref()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if !errors.Is(e.err, ErrClosed) {
+			err = errors.Join(e.err, err)
+		}
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("close store: %w", ctx.Err())
+	}
+}
+
+// closeDB closes the database; after a failure that may not go well.
+func (e *Engine) closeDB() (err error) {
+	defer func() {
+		if x := recover(); x != nil {
+			err = fmt.Errorf("close database: %v", x)
+		}
+	}()
+	return e.db.Close()
+}
+
+// fail ends all acknowledgements. The caller does not hold mu.
+func (e *Engine) fail(err error) {
+	if !e.failed.Swap(true) {
+		e.log.Error("the store has failed: nothing is acknowledged until a restart", "dir", e.o.Dir, "err", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return
+	}
+	e.err = fmt.Errorf("%w: %w", ErrFailed, err)
+	if e.committing != nil {
+		e.notes = append(e.notes, note{g: e.committing, err: e.err})
+	}
+	g := e.open // its messages are still delivered
+	e.recent = append(e.recent, g)
+	e.open = e.newGroup()
+	e.notes = append(e.notes, note{g: g, err: e.err})
+	e.told.Signal()
+	e.work.Signal()
+}
+
+// logger takes Pebble's words.
+type logger struct{ e *Engine }
+
+func (l logger) Infof(f string, args ...any) { l.e.log.Debug(fmt.Sprintf(f, args...)) }
+
+func (l logger) Errorf(f string, args ...any) {
+	l.e.log.Error("database: " + fmt.Sprintf(f, args...))
+}
+
+// Fatalf must not return: the database cannot go on. The process does, without
+// acknowledgements.
+func (l logger) Fatalf(f string, args ...any) {
+	err := fmt.Errorf(f, args...)
+	if !l.e.opened.Load() {
+		panic(err) // to open
+	}
+	go l.e.fail(err) // the caller may hold locks
+	runtime.Goexit()
+}
+
+// openDB opens the database, which panics where it cannot go on.
+func (e *Engine) openDB() (db *pebble.DB, err error) {
+	defer func() {
+		if x := recover(); x != nil {
+			err = fmt.Errorf("%v", x)
+		}
+	}()
+	return pebble.Open(e.o.Dir, &pebble.Options{
+		FS: e.o.FS, Cache: e.cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4,
+		FormatMajorVersion: pebble.FormatNewest, Logger: logger{e},
+	})
+}
