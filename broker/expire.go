@@ -180,23 +180,12 @@ func (b *Broker) fireWill(t *turn, s *session) {
 	}
 	m := *w.Msg
 	m.At = t.now // its expiry counts from now
-	in := store.Inbound{Fired: s.store}
-	t.publishAs(&m, nil, in)
-}
-
-// publish sends a message of the broker's own, or of a program that embeds it.
-func (t *turn) publish(m *packet.Publish, from *session) error {
-	return t.publishAs(m, from, store.Inbound{})
-}
-
-func (t *turn) publishAs(m *packet.Publish, from *session, in store.Inbound) error {
 	t.n.pubIn[m.QoS()]++
 	t.n.pubBytesIn += uint64(len(m.Payload()))
-	_, _, err := t.route(t.find(m.Topic()), m, m, from, in, nobody{}, 0)
+	_, _, err := t.route(t.find(m.Topic()), &m, &m, nil, store.Inbound{Fired: s.store}, nobody{}, 0)
 	if err != nil {
-		t.b.dropped(t.b.blamed(nil, err), m, DropRefused)
+		b.dropped(b.blamed(nil, err), &m, DropRefused)
 	}
-	return err
 }
 
 // routeFor routes a message for a program.

@@ -83,7 +83,6 @@ type world struct {
 	t    *testing.T
 	r    *rand.Rand
 	e    *Engine
-	now  uint32
 	made int
 
 	sessions map[string]*life
