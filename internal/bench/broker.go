@@ -5,7 +5,6 @@ package bench
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,33 +22,46 @@ import (
 type Broker struct {
 	Name    string
 	Version string
-	// Command tells how to start it so that it listens on addr without asking who connects and without keeping
-	// anything on disk. dir is empty and the broker's own.
-	Command func(addr netip.AddrPort, dir string) (argv []string, err error)
+	// Command tells how to start it so that it does as it is told without asking who connects.
+	Command func(Setup) (argv []string, err error)
 }
 
-// Myelin is the broker at path.
+// Setup is how a broker is to run.
+type Setup struct {
+	Addr netip.AddrPort // where it listens
+	Dir  string         // empty at the first start, and the broker's own
+	// Keep: sessions and their messages have to outlive the process, as far as the broker can do that. Queues have no
+	// limits.
+	Keep bool
+}
+
+// Myelin is the broker at path. It has a data directory whatever it is to keep, and syncs it.
 func Myelin(path string) Broker {
 	return Broker{
 		Name:    product,
 		Version: versionOf(path, "version"),
-		Command: func(addr netip.AddrPort, _ string) ([]string, error) {
-			return []string{path, "serve", "--listen", "tcp://" + addr.String()}, nil
+		Command: func(s Setup) ([]string, error) {
+			argv := []string{path, "serve", "--listen", "tcp://" + s.Addr.String(), "--data", filepath.Join(s.Dir, "data")}
+			if s.Keep {
+				argv = append(argv, "--queue-max-messages", "0", "--queue-max-bytes", "0")
+			}
+			return argv, nil
 		},
 	}
 }
 
 // Mosquitto is the broker at path. Its limits on messages under way and on queues are off, and so is Nagle's
-// algorithm, as the others have it.
+// algorithm, as the others have it. What it has to keep it writes as it does by default: every half hour, and at its end.
 func Mosquitto(path string) Broker {
 	return Broker{
 		Name:    "mosquitto",
 		Version: versionOf(path, "-h"),
-		Command: func(addr netip.AddrPort, dir string) ([]string, error) {
+		Command: func(s Setup) ([]string, error) {
 			lines := []string{
-				fmt.Sprintf("listener %d %s", addr.Port(), addr.Addr()),
+				fmt.Sprintf("listener %d %s", s.Addr.Port(), s.Addr.Addr()),
 				"allow_anonymous true",
-				"persistence false",
+				fmt.Sprintf("persistence %t", s.Keep),
+				"persistence_location " + s.Dir + "/",
 				"max_inflight_messages 0",
 				"max_queued_messages 0",
 				"set_tcp_nodelay true",
@@ -59,20 +72,20 @@ func Mosquitto(path string) Broker {
 			if os.Getuid() == 0 {
 				lines = append(lines, "user root")
 			}
-			file := filepath.Join(dir, "mosquitto.conf")
+			file := filepath.Join(s.Dir, "mosquitto.conf")
 			err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 			return []string{path, "-c", file}, err
 		},
 	}
 }
 
-// Mochi is the program built from the folder mochi.
+// Mochi is the program built from the folder mochi. It keeps everything in memory.
 func Mochi(path string) Broker {
 	return Broker{
 		Name:    "mochi",
 		Version: versionOf(path, "-version"),
-		Command: func(addr netip.AddrPort, _ string) ([]string, error) {
-			return []string{path, "-listen", addr.String()}, nil
+		Command: func(s Setup) ([]string, error) {
+			return []string{path, "-listen", s.Addr.String()}, nil
 		},
 	}
 }
@@ -88,63 +101,97 @@ func versionOf(path, arg string) string {
 
 // process is a broker that runs.
 type process struct {
+	name  string
+	argv  []string
+	setup Setup
+	addr  netip.AddrPort
+	log   *os.File
+	run   atomic.Pointer[running]
+}
+
+// running is one life of a process.
+type running struct {
 	cmd  *exec.Cmd
-	addr netip.AddrPort
-	dir  string
-	log  *os.File
 	done chan struct{} // closed when it has ended
 	err  error         // of its end
 }
 
-// startWithin bounds the time from the start of a broker to its first connection.
+// startWithin bounds the time from the first start of a broker to its first connection.
 const startWithin = 10 * time.Second
 
-// launch starts b on core (any, if negative) and waits until it listens. The caller has to stop it.
-func launch(ctx context.Context, b Broker, core int) (_ *process, err error) {
-	dir, err := os.MkdirTemp("", "myelin-bench-")
+// launch starts b on core (any, if negative) with a directory in root and waits until it listens. The caller has
+// to stop it.
+func launch(ctx context.Context, b Broker, keep bool, core int, root string) (_ *process, err error) {
+	dir, err := os.MkdirTemp(root, "myelin-bench-")
 	if err != nil {
 		return nil, err
 	}
-	p := &process{dir: dir, done: make(chan struct{})}
+	p := &process{name: b.Name}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("start %s: %w%s", b.Name, err, p.said())
 			p.stop()
 		}
 	}()
+	p.setup = Setup{Dir: dir, Keep: keep}
 	if p.addr, err = freePort(); err != nil {
 		return nil, err
 	}
-	argv, err := b.Command(p.addr, dir)
-	if err != nil {
+	p.setup.Addr = p.addr
+	if p.argv, err = b.Command(p.setup); err != nil {
 		return nil, err
+	}
+	if core >= 0 {
+		p.argv = append([]string{"taskset", "-c", strconv.Itoa(core)}, p.argv...)
 	}
 	if p.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		return nil, err
 	}
-	if core >= 0 {
-		argv = append([]string{"taskset", "-c", strconv.Itoa(core)}, argv...)
-	}
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr, cmd.Dir = p.log, p.log, dir
+	return p, p.start(ctx, startWithin)
+}
+
+// start starts the program and waits until it listens.
+func (p *process) start(ctx context.Context, within time.Duration) error {
+	cmd := exec.Command(p.argv[0], p.argv[1:]...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = p.log, p.log, p.setup.Dir
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	// A session of its own is what Linux gives a fair share of a busy core to; in the generator's it would get what
 	// the generator, which never sleeps with a pace, leaves of theirs.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	p.cmd = cmd
+	r := &running{cmd: cmd, done: make(chan struct{})}
+	p.run.Store(r)
 	go func() {
-		p.err = cmd.Wait()
-		close(p.done)
+		r.err = cmd.Wait()
+		close(r.done)
 	}()
-	return p, p.listens(ctx)
+	return p.listens(ctx, within)
 }
 
-func (p *process) listens(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startWithin)
+// kill ends the program with SIGKILL: nothing that it has only in its memory survives.
+func (p *process) kill() {
+	if r := p.run.Load(); r != nil {
+		_ = r.cmd.Process.Kill()
+		<-r.done
+	}
+}
+
+// again starts the program that was killed with what it has left in its directory, and tells how long it takes until
+// it listens.
+func (p *process) again(ctx context.Context, within time.Duration) (time.Duration, error) {
+	from := time.Now()
+	if err := p.start(ctx, within); err != nil {
+		return 0, fmt.Errorf("restart %s: %w", p.name, err)
+	}
+	return time.Since(from), nil
+}
+
+func (p *process) listens(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	r := p.run.Load()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -153,8 +200,8 @@ func (p *process) listens(ctx context.Context) error {
 			return c.Close()
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("it ended (%v)", p.err)
+		case <-r.done:
+			return fmt.Errorf("it ended (%v)", r.err)
 		case <-ctx.Done():
 			return fmt.Errorf("nothing listens on %v: %w", p.addr, ctx.Err())
 		case <-tick.C:
@@ -180,26 +227,26 @@ func (p *process) said() string {
 
 // stop ends the broker and takes its files away. It returns when the process is gone.
 func (p *process) stop() {
-	if p.cmd != nil {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	if r := p.run.Load(); r != nil {
+		_ = r.cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-p.done:
+		case <-r.done:
 		case <-time.After(5 * time.Second):
-			_ = p.cmd.Process.Kill()
-			<-p.done
+			p.kill()
 		}
 	}
 	if p.log != nil {
 		_ = p.log.Close()
 	}
-	_ = os.RemoveAll(p.dir)
+	_ = os.RemoveAll(p.setup.Dir)
 }
 
 // alive returns an error if the broker has ended by itself.
 func (p *process) alive() error {
+	r := p.run.Load()
 	select {
-	case <-p.done:
-		return fmt.Errorf("the broker has ended (%v)", p.err)
+	case <-r.done:
+		return fmt.Errorf("the broker has ended (%v)", r.err)
 	default:
 		return nil
 	}
@@ -211,61 +258,4 @@ func freePort() (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	return l.Addr().(*net.TCPAddr).AddrPort(), l.Close()
-}
-
-// tick is the unit of the times in /proc, which is the same on every Linux that Go runs on.
-const tick = 10 * time.Millisecond
-
-// cpu tells the user and system time of all threads of the broker, ended ones too.
-func (p *process) cpu() (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	return parseStat(b)
-}
-
-// parseStat reads the sum of utime and stime from the text of a /proc/PID/stat.
-func parseStat(b []byte) (time.Duration, error) {
-	// The second field is the program's name in brackets, and may hold anything.
-	i := bytes.LastIndexByte(b, ')')
-	f := strings.Fields(string(b[i+1:]))
-	const utime, stime = 14 - 3, 15 - 3
-	if i < 0 || len(f) <= stime {
-		return 0, errors.New("read CPU time: too few fields in stat")
-	}
-	u, err := strconv.ParseInt(f[utime], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read CPU time: %w", err)
-	}
-	s, err := strconv.ParseInt(f[stime], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read CPU time: %w", err)
-	}
-	return time.Duration(u+s) * tick, nil
-}
-
-// rss tells the bytes of memory that the broker has resident.
-func (p *process) rss() (int64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	return parseStatus(b)
-}
-
-// parseStatus reads VmRSS from the text of a /proc/PID/status.
-func parseStatus(b []byte) (int64, error) {
-	for line := range strings.Lines(string(b)) {
-		rest, ok := strings.CutPrefix(line, "VmRSS:")
-		if !ok {
-			continue
-		}
-		kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read resident memory: %w", err)
-		}
-		return kb << 10, nil
-	}
-	return 0, errors.New("read resident memory: no VmRSS in status")
 }

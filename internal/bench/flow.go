@@ -83,7 +83,7 @@ func (f *flow) connect(addr netip.AddrPort, stall time.Duration) error {
 		}
 		f.pubOf, f.subOf, f.openOf = append(f.pubOf, pub), append(f.subOf, sub), append(f.openOf, true)
 		f.open++
-		c.out = appendConnect(c.out, c.version, name)
+		c.out = appendConnect(c.out, c.version, name, f.load.Durable)
 		f.touch(c)
 		return c, f.answered(together, stall)
 	}

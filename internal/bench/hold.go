@@ -41,7 +41,7 @@ func (h *hold) grow(addr netip.AddrPort, n int, stall time.Duration) error {
 		h.next, h.left = append(h.next, 0), append(h.left, 0)
 		h.open++
 		h.waiting++
-		c.out = appendConnect(c.out, c.version, c.name)
+		c.out = appendConnect(c.out, c.version, c.name, false)
 		h.touch(c)
 		if err := h.until(stall, func() bool { return h.waiting < together }); err != nil {
 			return err

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Load is one thing to measure. A load with connections to hold (Conns) sends no messages.
+// Load is one thing to measure. A load with connections to hold (Conns) sends no messages; one with a Trial does what
+// that says.
 type Load struct {
 	Name    string  // how -run finds it
 	Title   string  // how the tables call it
@@ -23,6 +24,13 @@ type Load struct {
 	Filters int     // subscriptions of each of those
 	Filter  string  // format of subscription k of connection c, from c and k
 	Goal    float64 // the most that Myelin may take, in the unit of the load's measure; 0: none
+
+	Durable bool // all sessions outlive their connections, and the broker keeps them as well as it can
+	Trial   func(*trial) error
+	Figures []Figure // what the trial gives, in the order of the table
+	Total   int      // messages of all publishers together; 0: as many as there is time for
+	Alone   bool     // nothing of it compares: only the first of the brokers runs it
+	Heavy   bool     // as Alone, and takes long: it is run once
 }
 
 // Shape tells how messages get from publishers to subscribers.
@@ -37,6 +45,8 @@ const (
 	Spread
 	// Shared sends each message to one of all subscribers, which share a subscription.
 	Shared
+	// Each sends each message to the next subscriber.
+	Each
 )
 
 // targets is how many deliveries one message makes.
@@ -45,6 +55,14 @@ func (l *Load) targets() int {
 		return l.Subs
 	}
 	return 1
+}
+
+// Connections is how many the load has open at a time, about.
+func (l *Load) Connections() int {
+	if l.Trial != nil {
+		return l.Pubs + min(l.Subs, 1000)
+	}
+	return l.Conns + l.Pubs + l.Subs
 }
 
 // topic is where publisher p sends to.
@@ -82,6 +100,8 @@ func Loads() []Load {
 			Version: version, QoS: qos, Shape: Pairs, Pubs: 100, Subs: 100, Payload: 256, Window: window, Goal: goal,
 		}
 	}
+	lasting := p2p(v311, 1, "durable", 20, 3)
+	lasting.Title, lasting.Durable = lasting.Title+", durable sessions", true
 	fan := func(qos byte, goal float64) Load {
 		return Load{
 			Name:    fmt.Sprintf("fanout-q%d", qos),
@@ -102,13 +122,14 @@ func Loads() []Load {
 			Version: v311, QoS: qos, Shape: Pairs, Pubs: 100, Subs: 100, Payload: 256, Rate: 10_000, Goal: goal,
 		}
 	}
-	return []Load{
+	all := []Load{
 		p2p(v311, 0, "v311", 20, 0.6),
 		p2p(v5, 0, "v5", 20, 0.6*near),
 		p2p(v311, 1, "v311", 20, 1.8),
 		p2p(v5, 1, "v5", 20, 1.8*near),
 		p2p(v311, 2, "v311", 20, 2.8),
 		p2p(v5, 2, "v5", 20, 2.8*near),
+		lasting,
 		fan(0, 0.6),
 		fan(1, 0.75),
 		in(Spread, "fanin-q1", ""),
@@ -126,6 +147,67 @@ func Loads() []Load {
 		{
 			Name: "subs-deep", Title: "1,000,000 subscriptions client/n/+/state, 1000 clients",
 			Version: v311, Conns: 1000, Filters: 1000, Filter: "bench/%d/%d/+/state", Goal: 300,
+		},
+	}
+	return append(all, trials()...)
+}
+
+// trials lists what is measured with sessions that outlive their connections, and with retained messages.
+func trials() []Load {
+	const mb = " resident, MB"
+	return []Load{
+		{
+			Name: "store-q1", Title: "1000 sessions away, 10 publishers, 256 B, QoS 1, each message to the next session",
+			Version: v311, QoS: 1, Shape: Each, Pubs: 10, Subs: 1000, Payload: 256, Window: 100, Durable: true, Trial: tryStore,
+			Figures: []Figure{
+				{"rate", "acknowledged per second", AtLeast, 200_000},
+				{"cpu", "broker CPU-seconds per million", AtMost, 5},
+				{"lost", "acknowledged and lost by kill -9", AtMost, 0},
+				{"restart", "restart, s", NoGoal, 0},
+				{"drained", "delivered per second after it", NoGoal, 0},
+			},
+		},
+		{
+			Name: "store-alone", Title: "1 session away, 1 publisher, 256 B, QoS 1, one message under way",
+			Version: v311, QoS: 1, Shape: Each, Pubs: 1, Subs: 1, Payload: 256, Window: 1, Durable: true, Alone: true, Trial: tryAlone,
+			Figures: []Figure{
+				{"ack", "median acknowledgement, µs", NoGoal, 0},
+				{"sync", "median of a bare write and fsync between them, µs", NoGoal, 0},
+				{"ratio", "acknowledgement / bare fsync", AtMost, 1.5},
+			},
+		},
+		{
+			Name: "store-wide", Title: "10,000 sessions away, each message to all",
+			Version: v311, QoS: 1, Shape: All, Pubs: 1, Subs: 10_000, Payload: 128 << 10, Window: 1, Durable: true, Alone: true, Trial: tryWide,
+			Figures: []Figure{
+				{"ack", "median acknowledgement of 128 KiB, ms", AtMost, 10},
+				{"slowest", "slowest of 20, ms", NoGoal, 0},
+				{"payloads", "growth on disk per message, in payloads", AtMost, 2},
+				{"lost", "lost", AtMost, 0},
+			},
+		},
+		{
+			Name: "heavy-queued", Title: "10,000,000 messages of 64 B queued for 1000 sessions away",
+			Version: v311, QoS: 1, Shape: Each, Pubs: 10, Subs: 1000, Payload: 64, Window: 200, Total: 10_000_000, Durable: true, Heavy: true, Trial: tryQueued,
+			Figures: []Figure{
+				{"rate", "acknowledged per second", NoGoal, 0},
+				{"rss", "with all of them queued," + mb, AtMost, 300},
+				{"restart", "restart after kill -9, s", AtMost, 5},
+				{"rss-after", "after the restart," + mb, AtMost, 300},
+				{"peak", "the most since the restart," + mb, NoGoal, 0},
+				{"lost", "lost of those of 10 sessions", AtMost, 0},
+			},
+		},
+		{
+			Name: "heavy-sessions", Title: "1,000,000 sessions away, one subscription each",
+			Version: v311, QoS: 1, Shape: Each, Subs: 1_000_000, Payload: 64, Durable: true, Heavy: true, Trial: tryMany,
+			Figures: []Figure{
+				{"made", "made per second", NoGoal, 0},
+				{"rss", "with all of them," + mb, AtMost, 400},
+				{"restart", "restart after kill -9, s", AtMost, 5},
+				{"rss-after", "after the restart," + mb, AtMost, 400},
+				{"peak", "the most since the restart," + mb, NoGoal, 0},
+			},
 		},
 	}
 }

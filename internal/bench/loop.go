@@ -22,6 +22,9 @@ type conn struct {
 	tail    []byte // of what was read: a packet that is not whole
 	dirty   bool   // on loop.dirty
 	blocked bool   // the socket takes no more; waits for EPOLLOUT
+	who     int    // the handler's number for it
+	leaving bool   // it has sent DISCONNECT: the broker is to close it
+	closed  bool   // and has done so
 }
 
 // handler takes the packets. An error ends the run.
@@ -29,10 +32,16 @@ type handler interface {
 	packet(c *conn, b []byte, hdr int) error
 }
 
+// leaver is a handler that is told when the broker has closed a connection that was leaving.
+type leaver interface {
+	left(c *conn)
+}
+
 // loop is the generator's one thread: an epoll, its connections, and what they have to write at the end of a turn.
 type loop struct {
 	ep     int
 	conns  []*conn
+	spare  []int // places in conns of connections that have left
 	dirty  []*conn
 	events []unix.EpollEvent
 	buf    []byte
@@ -57,12 +66,25 @@ func newLoop() (*loop, error) {
 
 // close ends all connections.
 func (l *loop) close() {
-	for _, c := range l.conns {
-		if c != nil {
-			_ = unix.Close(c.fd)
-		}
-	}
+	l.abandon()
 	_ = unix.Close(l.ep)
+}
+
+// abandon closes all connections, as after the end of the broker.
+func (l *loop) abandon() {
+	for _, c := range l.conns {
+		l.drop(c)
+	}
+	l.dirty = l.dirty[:0]
+}
+
+// drop closes one connection.
+func (l *loop) drop(c *conn) {
+	if !c.closed {
+		c.closed = true
+		_ = unix.Close(c.fd)
+		l.spare = append(l.spare, c.index)
+	}
 }
 
 // clock tells the nanoseconds since the loop began.
@@ -76,6 +98,9 @@ func (l *loop) open(addr netip.AddrPort, version byte, name string) (*conn, erro
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
 	c := &conn{fd: fd, index: len(l.conns), version: version, name: name}
+	if n := len(l.spare); n > 0 {
+		c.index = l.spare[n-1]
+	}
 	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if err == nil {
 		err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()})
@@ -90,7 +115,12 @@ func (l *loop) open(addr netip.AddrPort, version byte, name string) (*conn, erro
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("connect %s to %v: %w", name, addr, err)
 	}
-	l.conns = append(l.conns, c)
+	if n := len(l.spare); n > 0 {
+		l.spare = l.spare[:n-1]
+		l.conns[c.index] = c
+	} else {
+		l.conns = append(l.conns, c)
+	}
 	return c, nil
 }
 
@@ -160,6 +190,12 @@ func (l *loop) read(c *conn, h handler) error {
 		return nil
 	case e != 0:
 		return fmt.Errorf("read: %w", e)
+	case n == 0 && c.leaving:
+		l.drop(c)
+		if h, ok := h.(leaver); ok {
+			h.left(c)
+		}
+		return nil
 	case n == 0:
 		return errEnded
 	}
@@ -198,7 +234,7 @@ func (l *loop) flush() error {
 }
 
 func (l *loop) write(c *conn) error {
-	for len(c.out) > 0 && !c.blocked {
+	for len(c.out) > 0 && !c.blocked && !c.closed {
 		n, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&c.out[0])), uintptr(len(c.out)))
 		switch e {
 		case 0:

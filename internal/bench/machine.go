@@ -70,6 +70,12 @@ func Cores() ([]int, error) {
 	return cores, nil
 }
 
+// InMemory tells whether a folder's file system is one without a disk.
+func InMemory(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && (fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC)
+}
+
 // LoadAverage tells how many threads wanted a core in the last minute.
 func LoadAverage() float64 {
 	b, err := os.ReadFile("/proc/loadavg")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -64,6 +65,12 @@ func Line(r Result) string {
 	switch {
 	case r.Error != "":
 		return head + " failed: " + r.Error
+	case r.Figures != nil:
+		for _, k := range slices.Sorted(maps.Keys(r.Figures)) {
+			v := r.Figures[k]
+			head += fmt.Sprintf(" %s %s,", k, number(v, some(v)))
+		}
+		return strings.TrimSuffix(head, ",")
 	case r.Latency != nil:
 		return fmt.Sprintf("%s %9.0f/s %7.2f CPU-s/M  p50 %.0f p99 %.0f p99.9 %.0f us  %.1f MB", head, r.Rate, r.PerMillion, r.Latency.P50, r.Latency.P99, r.Latency.P999, float64(r.RSS)/1e6)
 	case r.Each > 0:
@@ -128,22 +135,32 @@ type table struct {
 	goal   bool
 }
 
+// fine is how many digits behind the point tell something.
+func fine(v float64) int {
+	switch {
+	case v < 10:
+		return 2
+	case v < 100:
+		return 1
+	}
+	return 0
+}
+
+// some is fine for what may be a count.
+func some(v float64) int {
+	if v == math.Trunc(v) {
+		return 0
+	}
+	return fine(v)
+}
+
 // Markdown writes the tables. The first of brokers is the one that the others are compared with.
 func Markdown(w io.Writer, e Env, loads []Load, brokers []Broker, rs []Result) error {
 	if len(brokers) == 0 || len(loads) == 0 {
 		return errors.New("write tables: nothing was measured")
 	}
-	fine := func(v float64) int {
-		switch {
-		case v < 10:
-			return 2
-		case v < 100:
-			return 1
-		}
-		return 0
-	}
 	whole := func(float64) int { return 0 }
-	messages := func(l Load) bool { return l.Conns == 0 }
+	messages := func(l Load) bool { return l.Conns == 0 && l.Trial == nil }
 	holds := func(l Load) bool { return l.Conns > 0 }
 	paced := func(l Load) bool { return l.Rate > 0 }
 	lat := func(f func(*Latency) float64) func(Result) float64 {
@@ -168,6 +185,7 @@ func Markdown(w io.Writer, e Env, loads []Load, brokers []Broker, rs []Result) e
 	for _, t := range tables {
 		t.write(&b, loads, brokers, rs)
 	}
+	trialTable(&b, loads, brokers, rs)
 	failures(&b, rs)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -271,6 +289,57 @@ func ratio(mine, other cell) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.2f", other.best/mine.best)
+}
+
+// trialTable writes what the trials gave, one row for each figure.
+func trialTable(b *strings.Builder, loads []Load, brokers []Broker, rs []Result) {
+	var rows strings.Builder
+	for _, l := range loads {
+		for _, f := range l.Figures {
+			t := table{digits: some, low: f.Rule != AtLeast, of: func(r Result) float64 { return r.Figures[f.Key] }}
+			fmt.Fprintf(&rows, "| %s | %s |", l.Title, f.Title)
+			for _, br := range brokers {
+				rows.WriteString(" " + t.cell(gather(rs, l, br.Name, t.low, t.of)) + " |")
+			}
+			if brokers[0].Name == product {
+				rows.WriteString(" " + f.judge(gather(rs, l, product, t.low, t.of)) + " |")
+			}
+			rows.WriteString("\n")
+		}
+	}
+	if rows.Len() == 0 {
+		return
+	}
+	b.WriteString("\n**What outlives a connection, and the process**\n\n| load | figure |")
+	rule := "| --- | --- |"
+	for _, br := range brokers {
+		b.WriteString(" " + br.Name + " |")
+		rule += " --- |"
+	}
+	if brokers[0].Name == product {
+		fmt.Fprintf(b, " goal for %s |", product)
+		rule += " --- |"
+	}
+	b.WriteString("\n" + rule + "\n" + rows.String())
+}
+
+// judge tells the figure's goal, and whether it was reached.
+func (f Figure) judge(c cell) string {
+	s := "at most "
+	switch f.Rule {
+	case NoGoal:
+		return "-"
+	case AtLeast:
+		s = "at least "
+	}
+	s += number(f.Goal, some(f.Goal))
+	switch {
+	case !c.ok:
+		return s
+	case f.Rule == AtMost && c.best <= f.Goal || f.Rule == AtLeast && c.best >= f.Goal:
+		return s + ", reached"
+	}
+	return s + ", **missed**"
 }
 
 func goal(limit float64, c cell) string {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,21 +142,21 @@ func TestParseProc(t *testing.T) {
 			t.Errorf("%q is taken", bad)
 		}
 	}
-	if n, err := parseStatus([]byte("Name:\tx\nVmRSS:\t    1234 kB\nThreads: 1\n")); err != nil || n != 1234<<10 {
+	if n, err := parseStatus([]byte("Name:\tx\nVmRSS:\t    1234 kB\nThreads: 1\n"), "VmRSS"); err != nil || n != 1234<<10 {
 		t.Errorf("got %d, %v", n, err)
 	}
 	for _, bad := range []string{"", "VmRSS: x kB\n"} {
-		if _, err := parseStatus([]byte(bad)); err == nil {
+		if _, err := parseStatus([]byte(bad), "VmRSS"); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 	}
 }
 
 func TestLaunchTellsWhatTheBrokerSaid(t *testing.T) {
-	b := Broker{Name: "sorry", Command: func(netip.AddrPort, string) ([]string, error) {
+	b := Broker{Name: "sorry", Command: func(Setup) ([]string, error) {
 		return []string{"sh", "-c", "echo no such luck; exit 3"}, nil
 	}}
-	_, err := launch(context.Background(), b, -1)
+	_, err := launch(context.Background(), b, false, -1, t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "no such luck") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("got %v", err)
 	}
@@ -165,7 +164,7 @@ func TestLaunchTellsWhatTheBrokerSaid(t *testing.T) {
 
 func TestRunEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	b := Broker{Name: "deaf", Command: func(netip.AddrPort, string) ([]string, error) { return []string{"sleep", "60"}, nil }}
+	b := Broker{Name: "deaf", Command: func(Setup) ([]string, error) { return []string{"sleep", "60"}, nil }}
 	time.AfterFunc(50*time.Millisecond, cancel)
 	from := time.Now()
 	if rs := Run(ctx, Plan{Loads: Loads(), Brokers: []Broker{b}, Rounds: 1, Core: -1, Timing: Timing{Limit: time.Minute}}); len(rs) != 0 {
@@ -195,13 +194,14 @@ func TestRunHasALimit(t *testing.T) {
 	f.mu.Lock()
 	f.spoil = func(int, []byte) [][]byte { return nil }
 	f.mu.Unlock()
-	p = &process{addr: f.addr, cmd: &exec.Cmd{Process: self(t)}}
+	p = &process{addr: f.addr}
+	p.run.Store(&running{cmd: &exec.Cmd{Process: self(t)}})
 	_, err = flowing(small(Pairs, 0), p, Timing{Measure: 10 * time.Millisecond, Stall: 5 * time.Second})
 	if err == nil || !strings.Contains(err.Error(), "nothing arrived") {
 		t.Errorf("got %v", err)
 	}
 
-	deaf := Broker{Name: "deaf", Command: func(netip.AddrPort, string) ([]string, error) { return []string{"sleep", "60"}, nil }}
+	deaf := Broker{Name: "deaf", Command: func(Setup) ([]string, error) { return []string{"sleep", "60"}, nil }}
 	rs := Run(context.Background(), Plan{Loads: Loads()[:1], Brokers: []Broker{deaf}, Rounds: 1, Core: -1, Timing: Timing{Limit: 100 * time.Millisecond}})
 	if len(rs) != 1 || rs[0].Error == "" {
 		t.Errorf("got %+v, want one failed run", rs)
@@ -218,7 +218,8 @@ func self(t *testing.T) *os.Process {
 
 func TestRunOfEachKind(t *testing.T) {
 	f := startFake(t, 1)
-	p := &process{addr: f.addr, cmd: &exec.Cmd{Process: self(t)}}
+	p := &process{addr: f.addr}
+	p.run.Store(&running{cmd: &exec.Cmd{Process: self(t)}})
 	r, err := flowing(small(Pairs, 1), p, Timing{Measure: 50 * time.Millisecond, Stall: 5 * time.Second})
 	if err != nil || r.Deliveries == 0 || r.Rate == 0 || r.RSS == 0 || r.Seconds < 0.05 {
 		t.Errorf("got %+v, %v", r, err)
@@ -240,6 +241,17 @@ func TestLoadsAreSound(t *testing.T) {
 		case l.Conns > 0:
 			if l.Filters == 0 || strings.Count(l.Filter, "%") != 2 {
 				t.Errorf("%s: %d filters like %q", l.Name, l.Filters, l.Filter)
+			}
+		case l.Trial != nil:
+			keys := map[string]bool{}
+			for _, f := range l.Figures {
+				if keys[f.Key] || f.Rule == NoGoal && f.Goal != 0 {
+					t.Errorf("%s: %+v", l.Name, f)
+				}
+				keys[f.Key] = true
+			}
+			if len(keys) == 0 || l.Payload < stampSize || l.Pubs > 0 && (l.Window == 0 || l.Total%l.Pubs != 0) {
+				t.Errorf("%s: %+v", l.Name, l)
 			}
 		case (l.Window > 0) == (l.Rate > 0) || l.Payload < stampSize || l.Pubs == 0 || l.Subs == 0:
 			t.Errorf("%s: %+v", l.Name, l)

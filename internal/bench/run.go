@@ -30,6 +30,9 @@ type Result struct {
 	Each    float64 `json:"bytes_each,omitempty"`      // resident, per connection or subscription
 	PerSec  float64 `json:"made_per_second,omitempty"` // connections or subscriptions
 	CPUEach float64 `json:"cpu_microseconds_each,omitempty"`
+
+	// Of a trial, by the keys of its load's figures.
+	Figures map[string]float64 `json:"figures,omitempty"`
 }
 
 // Latency is in microseconds, from the time at which a message was due to be sent.
@@ -48,16 +51,25 @@ type Plan struct {
 	Rounds  int
 	Timing  Timing
 	Core    int          // of the brokers; negative: any
+	Dir     string       // where the brokers' directories are made
 	Report  func(Result) // called after each run
 }
 
 // Run runs every load on every broker, as often as there are rounds, with the brokers of a round one after the other.
+// A load that is Heavy runs once, and like one that is Alone on the first of the brokers only.
 // It returns what it has when ctx ends.
 func Run(ctx context.Context, p Plan) []Result {
 	var all []Result
 	for _, l := range p.Loads {
-		for round := range p.Rounds {
-			for _, b := range p.Brokers {
+		rounds, brokers := p.Rounds, p.Brokers
+		if l.Heavy {
+			rounds = 1
+		}
+		if l.Heavy || l.Alone {
+			brokers = brokers[:1]
+		}
+		for round := range rounds {
+			for _, b := range brokers {
 				if ctx.Err() != nil {
 					return all
 				}
@@ -83,12 +95,12 @@ func Run(ctx context.Context, p Plan) []Result {
 func once(ctx context.Context, l Load, b Broker, plan Plan) (r Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, plan.Timing.Limit)
 	defer cancel()
-	p, err := launch(ctx, b, plan.Core)
+	p, err := launch(ctx, b, l.Durable, plan.Core, plan.Dir)
 	if err != nil {
 		return r, err
 	}
 	// The generator sees its connections end then, wherever it is.
-	stopped := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
+	stopped := context.AfterFunc(ctx, func() { _ = p.run.Load().cmd.Process.Kill() })
 	defer func() {
 		if err == nil {
 			err = p.alive()
@@ -102,7 +114,10 @@ func once(ctx context.Context, l Load, b Broker, plan Plan) (r Result, err error
 		stopped()
 		p.stop()
 	}()
-	if l.Conns > 0 {
+	switch {
+	case l.Trial != nil:
+		return trying(ctx, l, p, plan.Timing)
+	case l.Conns > 0:
 		return holding(l, p, plan.Timing)
 	}
 	return flowing(l, p, plan.Timing)

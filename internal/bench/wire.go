@@ -79,11 +79,19 @@ func appendPacket(dst []byte, first byte, body []byte) []byte {
 	return append(appendVarint(append(dst, first), len(body)), body...)
 }
 
-// appendConnect adds a CONNECT with a clean start, no keep alive and no properties.
-func appendConnect(dst []byte, version byte, id string) []byte {
+// appendConnect adds a CONNECT without keep alive. keep asks for a session that outlives the connection for good, and
+// for the one that is there; without it the start is clean, and the session ends with the connection.
+func appendConnect(dst []byte, version byte, id string, keep bool) []byte {
 	body := appendString(nil, "MQTT")
-	body = append(body, version, 0x02, 0, 0)
-	if version == v5 {
+	flags := byte(0x02)
+	if keep {
+		flags = 0
+	}
+	body = append(body, version, flags, 0, 0)
+	switch {
+	case version == v5 && keep:
+		body = append(body, 5, 0x11, 0xff, 0xff, 0xff, 0xff) // Session Expiry Interval
+	case version == v5:
 		body = append(body, 0)
 	}
 	return appendPacket(dst, connect, appendString(body, id))

@@ -20,8 +20,10 @@ func TestPacketsAsBytes(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"CONNECT 3.1.1", appendConnect(nil, v311, "id"), "10 0e 0004 4d515454 04 02 0000 0002 6964"},
-		{"CONNECT 5.0", appendConnect(nil, v5, "id"), "10 0f 0004 4d515454 05 02 0000 00 0002 6964"},
+		{"CONNECT 3.1.1", appendConnect(nil, v311, "id", false), "10 0e 0004 4d515454 04 02 0000 0002 6964"},
+		{"CONNECT 5.0", appendConnect(nil, v5, "id", false), "10 0f 0004 4d515454 05 02 0000 00 0002 6964"},
+		{"CONNECT 3.1.1, to stay", appendConnect(nil, v311, "id", true), "10 0e 0004 4d515454 04 00 0000 0002 6964"},
+		{"CONNECT 5.0, to stay", appendConnect(nil, v5, "id", true), "10 14 0004 4d515454 05 00 0000 05 11 ffffffff 0002 6964"},
 		{"SUBSCRIBE 3.1.1", appendSubscribe(nil, v311, 0x1234, 1, "a", "b/#"), "82 0c 1234 0001 61 01 0003 622f23 01"},
 		{"SUBSCRIBE 5.0", appendSubscribe(nil, v5, 1, 2, "a"), "82 07 0001 00 0001 61 02"},
 		{"PUBACK", appendAck(nil, puback, 0x0102), "40 02 0102"},

@@ -42,6 +42,7 @@ type options struct {
 	seconds   float64
 	rounds    int
 	json, md  string
+	dir       string
 	list      bool
 	paths     map[string]string // of the brokers' programs
 	mochiFrom string
@@ -56,6 +57,7 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	f.IntVar(&o.rounds, "rounds", 2, "how often each load runs on each broker")
 	f.StringVar(&o.json, "json", "", "write all results to this `file`")
 	f.StringVar(&o.md, "md", "", "replace the tables between the markers of this `file`")
+	f.StringVar(&o.dir, "dir", os.TempDir(), "`folder` for the brokers' directories, on a real disk; they are removed at the end")
 	f.BoolVar(&o.list, "list", false, "list the loads and exit")
 	myelin := f.String("myelin", filepath.Join("bin", "myelin"), "`path` of Myelin")
 	mosquitto := f.String("mosquitto", "", "`path` of Mosquitto (default: where it is installed)")
@@ -105,6 +107,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if bench.InMemory(o.dir) {
+		env.Comments = append(env.Comments, fmt.Sprintf("%s is in memory: nothing that is said about the disk holds; -dir chooses another folder.", o.dir))
+	}
 	// A machine with other work shows in rates and latencies, and the reader should know.
 	if busy := bench.LoadAverage(); busy > 0.5 {
 		env.Comments = append(env.Comments, fmt.Sprintf("The machine had other work: a load average of %.1f before the first run.", busy))
@@ -119,13 +124,13 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	failed := false
 	measure := time.Duration(o.seconds * float64(time.Second))
 	rs := bench.Run(ctx, bench.Plan{
-		Loads: loads, Brokers: brokers, Rounds: o.rounds, Core: core,
+		Loads: loads, Brokers: brokers, Rounds: o.rounds, Core: core, Dir: o.dir,
 		Timing: bench.Timing{
 			Warm:    500 * time.Millisecond,
 			Measure: measure,
 			Stall:   10 * time.Second,
 			Settle:  2 * time.Second,
-			Limit:   2*time.Minute + measure,
+			Limit:   5*time.Minute + measure,
 		},
 		Report: func(r bench.Result) {
 			fmt.Fprintln(errs, bench.Line(r))
@@ -151,7 +156,7 @@ func prepare(loads []bench.Load, env *bench.Env) (core int, err error) {
 		return 0, err
 	}
 	for _, l := range loads {
-		if need := uint64(l.Conns + l.Pubs + l.Subs + 100); need > files {
+		if need := uint64(l.Connections() + 100); need > files {
 			return 0, fmt.Errorf("load %s needs %d open files and %d are allowed", l.Name, need, files)
 		}
 	}
