@@ -15,7 +15,7 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 TOOL = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := all
-.PHONY: all build run test fuzz fmt fmt-check lint conformance interop interop-deps bench docs clean help
+.PHONY: all build run test fuzz fmt fmt-check lint conformance interop interop-deps torture bench docs clean help
 
 all: fmt-check lint test ## what to run before a commit
 
@@ -59,6 +59,9 @@ interop-deps: ## install other people's clients, for make interop
 
 interop: build ## the program with other people's clients
 	cd test/interop && $(GO) test -count=1 -timeout 10m ./...
+
+torture: build ## kill the program a hundred times under load, and account for every message (TORTURE="-kills 5", or -mosquitto)
+	$(GO) run ./test/torture $(TORTURE)
 
 bench: build ## compare with other brokers, and write docs/benchmarks.md (BENCH="-run q0" for a part, on the screen only)
 	$(GO) run ./internal/bench/cmd $(or $(BENCH),-md docs/benchmarks.md)
