@@ -37,11 +37,7 @@ func open(ctx context.Context, addr string, c *packet.Connect) (*link, *packet.C
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &link{conn: conn, v: c.Version, buf: make([]byte, 64<<10)}
-	l.more = sync.NewCond(&l.mu)
-	l.unwatch = context.AfterFunc(ctx, func() { conn.Close() })
-	l.writing.Add(1)
-	go l.write()
+	l := newLink(ctx, conn, c.Version)
 	l.send(c)
 	var ack *packet.Connack
 	err = l.read(time.Now().Add(patience), func(p packet.Packet) (bool, error) {
@@ -60,6 +56,15 @@ func open(ctx context.Context, addr string, c *packet.Connect) (*link, *packet.C
 		return nil, ack, fmt.Errorf("CONNECT was refused: %v", ack.Code)
 	}
 	return l, ack, nil
+}
+
+// newLink starts the writer of a connection, which ends with the context.
+func newLink(ctx context.Context, conn net.Conn, v packet.Version) *link {
+	l := &link{conn: conn, v: v, buf: make([]byte, 64<<10)}
+	l.more = sync.NewCond(&l.mu)
+	l.unwatch = context.AfterFunc(ctx, func() { conn.Close() })
+	l.writing.Go(l.write)
+	return l
 }
 
 // send queues packets.
@@ -95,7 +100,6 @@ func (l *link) publish(m *packet.Message, o packet.PublishOpts) {
 }
 
 func (l *link) write() {
-	defer l.writing.Done()
 	var spare []byte
 	for {
 		l.mu.Lock()

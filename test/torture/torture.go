@@ -191,6 +191,7 @@ func (t *torture) again(ctx context.Context, running *process, round int) (*proc
 
 // start runs the broker, waits until an old session can be taken up, and calls the clients.
 func (t *torture) start(ctx context.Context, round int) (*process, error) {
+	t.ledger.setRound(round)
 	r, err := t.program.start(round)
 	if err != nil {
 		return nil, err
