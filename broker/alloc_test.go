@@ -162,8 +162,9 @@ func TestSizes(t *testing.T) {
 		got, most uintptr
 	}{
 		{"conn", unsafe.Sizeof(conn{}), 96},
-		{"session", unsafe.Sizeof(session{}), 256},
-		{"subscription", unsafe.Sizeof(subscription{}), 24},
+		{"session", unsafe.Sizeof(session{}), 96},
+		{"active", unsafe.Sizeof(active{}), 208},
+		{"subscription", unsafe.Sizeof(subscription{}), 16},
 		{"qos.Slot", unsafe.Sizeof(qos.Slot{}), 32},
 		{"packet.Publish", unsafe.Sizeof(packet.Publish{}), 96},
 	} {

@@ -311,8 +311,9 @@ func TestExpirerSleeps(t *testing.T) {
 			id := fmt.Sprint("s", i)
 			c := &conn{}
 			s := b.registry.acquire(id, c, newSession)
-			s.expiry, s.will = uint32((i+1)*7*24*3600), &store.Will{Msg: m}
-			s.due = &due{will: b.clock() + int64(time.Hour)*int64(3-i)}
+			s.expiry = uint32((i + 1) * 7 * 24 * 3600)
+			s.setWill(&store.Will{Msg: m})
+			s.willAt = b.clock() + int64(time.Hour)*int64(3-i)
 			b.rest(s, b.clock())
 			b.registry.release(s, false, newSession)
 		}

@@ -28,6 +28,7 @@ type Broker struct {
 	stats    stats
 	sys      *route.Retained[*packet.Publish]
 	started  time.Time
+	tokens   atomic.Uint64 // see newIn
 	serial   atomic.Uint64 // of assigned client identifiers and in-process subscribers
 	nonce    uint64
 	draining atomic.Bool

@@ -281,7 +281,8 @@ func (c *conn) acquired(t *turn) error {
 		r.Will = &store.Will{Msg: m, Delay: u.Will.Delay}
 	}
 	c.b.expirer.cancel(s)
-	s.will, s.due = r.Will, nil // [MQTT-3.1.3-9]
+	s.gone = 0
+	s.setWill(r.Will) // [MQTT-3.1.3-9]
 	c.state, u.claimed = stClaim, true
 	c.b.store.Claim(r, &sink{c, s})
 	return nil
@@ -312,7 +313,7 @@ func (b *Broker) orphan(s *session, claimed store.Session) {
 	if fresh {
 		s.store = claimed
 	}
-	s.will = nil
+	s.setWill(nil)
 	if fresh || s.store == nil {
 		t := b.borrow()
 		b.end(t, s)
@@ -336,7 +337,7 @@ func (c *conn) claimed(t *turn) error {
 	}
 	s := u.grant.Load()
 	if a.err != nil {
-		s.will = nil
+		s.setWill(nil)
 		if s.store != nil {
 			c.b.rest(s, t.nano)
 		}
@@ -355,8 +356,8 @@ func (c *conn) claimed(t *turn) error {
 	}
 	c.setup = nil
 	t.giveSetup(u)
-	if s.more != nil && s.more.done != nil {
-		c.io.Wake() // the store may have left word while nobody was there
+	if s.late.Load() { // the store has left word while nobody was there
+		c.io.Wake()
 	}
 	st := &c.b.stats
 	st.connects.Add(1)
@@ -426,6 +427,7 @@ func (c *conn) attach(t *turn, s *session) {
 	c.io.KeepAlive(t.tt, keepAlive(u.alive))
 	t.flush(c)
 	c.state, c.s = stOnline, s
+	s.activate()
 	if s.in != nil {
 		s.in.Resume(c.window())
 	}
@@ -434,7 +436,7 @@ func (c *conn) attach(t *turn, s *session) {
 	s.ver, s.maxPacket = c.ver, u.MaxPacket
 	s.told.Store(0)
 	if n := min(int(u.AliasMax), t.o.TopicAliasOutbound); n > 0 {
-		s.setAlias(&aliases{max: uint16(n)})
+		s.alias = &aliases{max: uint16(n)}
 	}
 	s.out.Send.MaxBytes = int32(min(t.o.MaxInflightBytes, 1<<30))
 	s.out.Send.Resume(t.o.inflight(&u.Connect), func(id uint16) { // [MQTT-4.4.0-1]
@@ -445,10 +447,14 @@ func (c *conn) attach(t *turn, s *session) {
 	t.recordAgain(s)
 	t.flush(c)
 	s.stored = s.store != nil
-	s.setLoad()
-	if s.more != nil {
-		c.jobs, s.more.jobs = s.more.jobs, nil
+	s.shared = 0
+	for _, x := range s.subs() {
+		if strings.HasPrefix(x.filter(), "$share/") {
+			s.shared++
+		}
 	}
+	s.setLoad()
+	c.jobs, s.jobs = s.jobs, nil
 	s.mu.Unlock()
 	t.pump(s)
 	c.retained(t)
@@ -460,11 +466,14 @@ func (c *conn) window() (receiveMax, alias uint16) {
 	return c.receiveMax, c.aliasMax
 }
 
+// newIn makes the receiving half of a session; none has another's tokens.
+func (b *Broker) newIn() *sess.In { return sess.NewIn(b.tokens.Add(1) << 32) }
+
 // receiver is the receiving half of the session, made at first use.
 func (c *conn) receiver() *sess.In {
 	s := c.s
 	if s.in == nil {
-		s.in = new(sess.In)
+		s.in = c.b.newIn()
 		s.in.Resume(c.window())
 	}
 	return s.in
@@ -534,7 +543,7 @@ func (c *conn) abandon(*turn) {
 		return // the store's answer is not there yet: orphan will see to it
 	}
 	if u.claimed { // its timers were stopped, and its will is this connection's
-		s.will = nil
+		s.setWill(nil)
 		if s.store != nil {
 			c.b.rest(s, c.b.clock())
 		}
@@ -572,10 +581,9 @@ func (c *conn) onDisconnect(t *turn, b []byte, hdr int) error {
 func (c *conn) detach(t *turn, err error) {
 	s := c.s
 	s.mu.Lock()
-	s.io = nil
-	s.setAlias(nil)
-	if s.store != nil && c.jobs != nil {
-		s.rare().jobs = c.jobs
+	s.io, s.alias = nil, nil
+	if s.store != nil {
+		s.jobs = c.jobs
 	}
 	s.setLoad()
 	s.mu.Unlock()
@@ -593,7 +601,7 @@ func (c *conn) detach(t *turn, err error) {
 			if s.will.Delay == 0 {
 				c.b.fireWill(t, s)
 			} else {
-				s.due = &due{will: t.nano + int64(min(s.will.Delay, s.expiry))*1e9} // 3.1.3.2.2: at the earlier of the two
+				s.willAt = t.nano + int64(min(s.will.Delay, s.expiry))*1e9 // 3.1.3.2.2: at the earlier of the two
 			}
 		}
 		s.store.Detach(s.expiry, s.will != nil)
@@ -603,14 +611,11 @@ func (c *conn) detach(t *turn, err error) {
 	c.b.stats.connected.Add(-1)
 }
 
-// rest arms the timers of a session that nobody owns any more.
+// rest begins the time in which nobody owns a session that goes on: its timers
+// run from now, in Unix nanoseconds, and it keeps what is needed again.
 func (b *Broker) rest(s *session, now int64) {
-	if s.expiry != neverExpires {
-		if s.due == nil {
-			s.due = new(due)
-		}
-		s.due.end = now + int64(s.expiry)*1e9
-	}
+	s.gone = uint32((now + 1e9 - 1) / 1e9)
+	s.settle()
 	b.arm(s)
 }
 

@@ -31,7 +31,7 @@ func (t *turn) deliver(sub *route.Sub[*session], more []uint32, p, kept *packet.
 		f.more = several(more)
 	}
 	s.mu.Lock()
-	if s.io == nil && s.local() == nil {
+	if !s.there() {
 		s.mu.Unlock()
 		return false
 	}
@@ -58,7 +58,7 @@ func (l loss) report(b *Broker, s *session) {
 // deliverLocked is deliver to a session that is there. The caller holds s.mu.
 func (t *turn) deliverLocked(s *session, p *packet.Publish, f *form, flags uint8) loss {
 	if s.io == nil {
-		if !s.local().put(p) {
+		if !s.local.put(p) {
 			return loss{p, DropSubscriber, 1}
 		}
 		return loss{}
@@ -98,7 +98,7 @@ func several(ids []uint32) *[]uint32 { return &ids }
 // exceeds the client's Maximum Packet Size [MQTT-3.1.2-24].
 func (t *turn) send(s *session, p *packet.Publish, f *form) bool {
 	payload := p.Payload()
-	if s.ver < packet.V5 || f.sub == 0 && s.alias() == nil {
+	if s.ver < packet.V5 || f.sub == 0 && s.alias == nil {
 		head, at := t.enc.Head(packet.FormOf(s.ver, f.qos))
 		if s.maxPacket != 0 && len(head)+len(payload) > int(s.maxPacket) {
 			return false
@@ -134,7 +134,7 @@ func (t *turn) ownHead(s *session, p *packet.Publish, f *form) bool {
 		o.SubIDs = t.id[:]
 	}
 	var fresh bool
-	alias := s.alias()
+	alias := s.alias
 	if alias != nil && s.ver >= packet.V5 {
 		o.Alias, fresh = alias.find(p.Topic())
 		o.OmitTopic = o.Alias != 0 && !fresh
@@ -185,7 +185,7 @@ func (a *aliases) add(name []byte) {
 func (t *turn) pump(s *session) {
 	var lost []lostMessage
 	s.mu.Lock()
-	if s.io != nil {
+	if s.conn() != nil {
 		lost = t.pumpWindow(s, lost)
 		if s.store != nil {
 			lost = t.pumpStore(s, lost)
@@ -336,19 +336,21 @@ func (o *outbound) Done(tok uint64, err error) {
 	s, id := o.s, uint16(tok)
 	s.mu.Lock()
 	if err != nil { // the next connection asks again
-		if s.io != nil && s.io == o.io {
+		if s.conn() != nil && s.io == o.io {
 			s.io.Close(fmt.Errorf("store the state of a QoS 2 message: %w", err))
 		}
 		s.mu.Unlock()
 		o.b.log.Error("the state of a QoS 2 message cannot be stored", "client", s.id, "err", err)
 		return
 	}
-	if tok&recorded != 0 {
+	switch {
+	case s.active == nil: // it is over
+	case tok&recorded != 0:
 		if s.out.Send.Settle(id, qos.Recorded) && s.io != nil {
 			s.io.Append(t.tt, packet.AppendAck(nil, packet.PUBREL, s.ver, id, packet.Success))
 			t.n.packetsOut++
 		}
-	} else {
+	default:
 		s.out.Send.Settle(id, qos.Held)
 	}
 	s.mu.Unlock()

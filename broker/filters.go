@@ -34,7 +34,7 @@ func (x *filterIndex) home(filter string) int {
 // slot is where the filter stands, or would.
 func (x *filterIndex) slot(subs []subscription, filter string) int {
 	i := x.home(filter)
-	for x.slots[i] != 0 && subs[x.slots[i]-1].filter != filter {
+	for x.slots[i] != 0 && subs[x.slots[i]-1].filter() != filter {
 		i = (i + 1) & (len(x.slots) - 1)
 	}
 	return i
@@ -50,25 +50,25 @@ func (x *filterIndex) put(subs []subscription, i int) {
 	if 4*(x.n+1) > 3*len(x.slots) {
 		x.build(subs[:i], 2*len(x.slots))
 	}
-	x.slots[x.slot(subs, subs[i].filter)] = uint32(i) + 1
+	x.slots[x.slot(subs, subs[i].filter())] = uint32(i) + 1
 	x.n++
 }
 
 // move is told that the subscription at place from is about to be moved to the
 // place to; its entry follows.
 func (x *filterIndex) move(subs []subscription, from, to int) {
-	x.slots[x.slot(subs, subs[from].filter)] = uint32(to) + 1
+	x.slots[x.slot(subs, subs[from].filter())] = uint32(to) + 1
 }
 
 // remove takes out the entry of place i, whose filter is still there, and
 // closes the gap.
 func (x *filterIndex) remove(subs []subscription, i int) {
 	mask := len(x.slots) - 1
-	gap := x.slot(subs, subs[i].filter)
+	gap := x.slot(subs, subs[i].filter())
 	x.slots[gap] = 0
 	x.n--
 	for j := (gap + 1) & mask; x.slots[j] != 0; j = (j + 1) & mask {
-		if home := x.home(subs[x.slots[j]-1].filter); (j-home)&mask >= (j-gap)&mask {
+		if home := x.home(subs[x.slots[j]-1].filter()); (j-home)&mask >= (j-gap)&mask {
 			x.slots[gap], x.slots[j] = x.slots[j], 0
 			gap = j
 		}

@@ -20,18 +20,18 @@ func TestFilters(t *testing.T) {
 			}
 			switch {
 			case at < 0:
-				s.add(subscription{filter: name, id: uint32(i)})
+				s.add(newSubscription(name, uint32(i), 0))
 				want[name] = uint32(i)
 			case rapid.Bool().Draw(t, "remove"):
 				s.remove(at)
 				delete(want, name)
 			}
 		}
-		if len(s.subs) != len(want) {
-			t.Fatalf("%d subscriptions, want %d", len(s.subs), len(want))
+		if len(s.subs()) != len(want) {
+			t.Fatalf("%d subscriptions, want %d", len(s.subs()), len(want))
 		}
 		for name, id := range want {
-			if at := s.find(name); at < 0 || s.subs[at].filter != name || s.subs[at].id != id {
+			if at := s.find(name); at < 0 || s.subs()[at].filter() != name || s.subs()[at].id != id {
 				t.Fatalf("%s is at %d", name, at)
 			}
 		}

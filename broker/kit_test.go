@@ -271,11 +271,11 @@ func (r *running) quiet() bool {
 	for i := range r.registry.shards {
 		sh := &r.registry.shards[i]
 		sh.mu.Lock()
-		for _, x := range sh.sessions {
+		for x := range sh.sessions.All() {
 			if x.owner == nil {
 				continue
 			}
-			if x.ready.Load() || x.owner.signals.Load() != 0 || x.line != nil {
+			if x.owner.signals.Load() != 0 || len(sh.lines) > 0 {
 				sh.mu.Unlock()
 				return false
 			}
@@ -285,7 +285,7 @@ func (r *running) quiet() bool {
 	}
 	for _, x := range all {
 		x.mu.Lock()
-		word := x.more != nil && x.more.done != nil && x.more.done.any.Load()
+		word := x.active != nil && (x.ready.Load() || x.late.Load())
 		x.mu.Unlock()
 		if word {
 			return false

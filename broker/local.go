@@ -103,7 +103,7 @@ func (b *Broker) Subscribe(filter string, o SubscribeOptions, f func(*Message)) 
 	def(&o.Queue, 1024)
 	l := &Subscription{b: b, filter: parsed, queue: make(chan *Message, o.Queue), done: make(chan struct{})}
 	l.s = newSession("local-" + strconv.FormatUint(b.serial.Add(1), 36))
-	l.s.more = &more{local: l}
+	l.s.active = &active{local: l}
 	l.s.setLoad()
 	b.table.Subscribe(parsed, route.Sub[*session]{To: l.s, QoS: 2, Opts: route.RetainAsPublished}, true)
 	l.wg.Go(func() {
@@ -159,7 +159,9 @@ func (l *Subscription) retained(f func(*Message)) bool {
 // not be called from the function.
 func (l *Subscription) Close() {
 	l.once.Do(func() {
-		l.s.ended.Store(true)
+		l.s.mu.Lock()
+		l.s.load.Store(route.Never)
+		l.s.mu.Unlock()
 		l.b.table.Unsubscribe(l.filter, l.s)
 		close(l.done)
 	})
@@ -168,7 +170,7 @@ func (l *Subscription) Close() {
 
 // put hands over one message; false: the queue is full.
 func (l *Subscription) put(p *packet.Publish) bool {
-	if l.s.ended.Load() {
+	if l.s.ended() {
 		return true
 	}
 	select {

@@ -74,7 +74,6 @@ func (c *conn) apply(t *turn, p *packet.Publish, e *route.Entry[*session], v ses
 	var in store.Inbound
 	var comp store.Completer = nobody{}
 	if v.Ack != 0 {
-		c.s.commits()
 		comp = c.s
 		tok = c.s.in.Token()
 		if v.Ack == packet.PUBREC && c.s.store != nil {
@@ -308,7 +307,7 @@ func (t *turn) durableTargets(e *route.Entry[*session], p *packet.Publish, from 
 			continue
 		}
 		s, more, ok := own(e, s, from)
-		if !ok || s.QoS == 0 || s.To.ended.Load() {
+		if !ok || s.QoS == 0 || s.To.ended() {
 			continue
 		}
 		t.target(s, more, p)
@@ -324,7 +323,7 @@ func (t *turn) queuedTargets(e *route.Entry[*session], p *packet.Publish, kept *
 			continue
 		}
 		s, more, ok := own(e, &e.Subs[i], from)
-		if !ok || s.To.ended.Load() {
+		if !ok || s.To.ended() {
 			continue
 		}
 		if *kept == nil {

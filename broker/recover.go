@@ -7,7 +7,6 @@ import (
 
 	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/internal/route"
-	sess "github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
 	"github.com/myelin-mqtt/myelin/internal/store/disk"
 	"github.com/myelin-mqtt/myelin/internal/store/mem"
@@ -47,6 +46,7 @@ func (b *Broker) openStore(o *Options) (e store.Engine, err error) {
 // recover takes up the sessions that the store has kept.
 func (b *Broker) recover() error {
 	n, started := 0, time.Now()
+	b.registry.reserve(b.store.Stats().Sessions)
 	var faults []error
 	err := b.store.Recover(func(st *store.Stored) bool {
 		n++
@@ -67,7 +67,8 @@ func (b *Broker) adopt(st *store.Stored) error {
 	s := newSession(st.ClientID)
 	s.store, s.expiry = st.Session, st.Expiry
 	if len(st.Inbound) > 0 {
-		s.in = new(sess.In)
+		s.activate()
+		s.in = b.newIn()
 		for _, id := range st.Inbound {
 			s.in.Recv.Restore(id)
 		}
@@ -79,6 +80,7 @@ func (b *Broker) adopt(st *store.Stored) error {
 			x.Msg, x.More, x.Sub, x.State = d.Msg, d.More, d.Sub, qos.Sent
 			x.Flags |= d.Flags
 		}
+		s.activate()
 		if !s.out.Send.Restore(o.ID, x) {
 			return errors.New("packet identifier twice in the window of " + st.ClientID)
 		}
@@ -88,18 +90,15 @@ func (b *Broker) adopt(st *store.Stored) error {
 		if err != nil {
 			return err
 		}
-		s.add(subscription{filter: x.Filter, id: x.ID, options: x.Options})
-		if f.Share != "" {
-			s.shared++
-		}
+		s.add(newSubscription(x.Filter, x.ID, x.Options))
 		b.table.Subscribe(f, route.Sub[*session]{To: s, ID: x.ID, QoS: uint8(x.Options.QoS()), Opts: s.opts(x.Options)}, true)
 	}
 	if st.WillArmed && st.Will != nil {
-		s.will = st.Will
-		s.due = &due{will: (st.Detached + int64(min(st.Will.Delay, s.expiry))) * 1e9}
+		s.setWill(st.Will)
+		s.willAt = (st.Detached + int64(min(st.Will.Delay, s.expiry))) * 1e9
 	}
-	b.registry.add(s)
 	b.rest(s, st.Detached*1e9)
+	b.registry.add(s)
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+
+	"github.com/myelin-mqtt/myelin/internal/ids"
 )
 
 // registry knows every session by its client identifier, and who owns it. A
@@ -17,13 +19,23 @@ type registry struct {
 
 type shard struct {
 	mu       sync.Mutex
-	sessions map[string]*session
+	sessions *ids.Set[*session]
+	owned    int                  // of sessions
+	lines    map[*session][]*conn // who waits for a session that another owns
 }
 
 func (r *registry) init() {
 	r.seed = maphash.MakeSeed()
 	for i := range r.shards {
-		r.shards[i].sessions = map[string]*session{}
+		r.shards[i].sessions = ids.New[*session](r.seed)
+		r.shards[i].lines = map[*session][]*conn{}
+	}
+}
+
+// reserve makes room for about n sessions, where there are none yet.
+func (r *registry) reserve(n int) {
+	for i := range r.shards {
+		r.shards[i].sessions.Reserve(n / len(r.shards))
 	}
 }
 
@@ -40,21 +52,19 @@ func (r *registry) acquire(id string, o *conn, fresh func(id string) *session) *
 	sh := r.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	s := sh.sessions[id]
+	s := sh.sessions.Get(id)
 	switch {
 	case s == nil:
 		s = fresh(id)
-		sh.sessions[id] = s
-		s.owner = o
+		sh.sessions.Put(s)
+		sh.own(s, o)
 		return s
 	case s.owner == nil:
-		s.owner = o
+		sh.own(s, o)
 		return s
 	}
-	if s.line == nil {
-		s.line = new([]*conn)
-	}
-	if *s.line = append(*s.line, o); len(*s.line) == 1 {
+	sh.lines[s] = append(sh.lines[s], o)
+	if len(sh.lines[s]) == 1 {
 		s.owner.evict()
 	}
 	return nil
@@ -65,10 +75,10 @@ func (r *registry) try(s *session, o *conn) bool {
 	sh := r.shard(s.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.sessions[s.id] != s || s.owner != nil {
+	if sh.sessions.Get(s.id) != s || s.owner != nil {
 		return false
 	}
-	s.owner = o
+	sh.own(s, o)
 	return true
 }
 
@@ -78,9 +88,29 @@ func (r *registry) replace(old, s *session) {
 	sh := r.shard(old.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	s.owner, s.line = old.owner, old.line
-	old.owner, old.line = nil, nil
-	sh.sessions[s.id] = s
+	s.owner, old.owner = old.owner, nil
+	sh.line(s, sh.lines[old])
+	sh.line(old, nil)
+	sh.sessions.Put(s)
+}
+
+// own says who owns a session, nil: nobody.
+func (sh *shard) own(s *session, o *conn) {
+	if s.owner != nil {
+		sh.owned--
+	}
+	if s.owner = o; o != nil {
+		sh.owned++
+	}
+}
+
+// line says who waits for a session.
+func (sh *shard) line(s *session, line []*conn) {
+	if len(line) > 0 {
+		sh.lines[s] = line
+	} else {
+		delete(sh.lines, s)
+	}
 }
 
 // release ends an ownership. ended: the session is over, and the next in line
@@ -89,26 +119,24 @@ func (r *registry) release(s *session, ended bool, fresh func(id string) *sessio
 	sh := r.shard(s.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s.line == nil || len(*s.line) == 0 {
-		s.owner, s.line = nil, nil
+	line := sh.lines[s]
+	sh.own(s, nil)
+	if len(line) == 0 {
 		if ended {
-			delete(sh.sessions, s.id)
+			sh.sessions.Delete(s.id)
 		}
 		return
 	}
-	line := *s.line
 	next := s
 	if ended {
 		next = fresh(s.id)
-		sh.sessions[s.id] = next
-		s.owner, s.line = nil, nil
+		sh.sessions.Put(next)
+		sh.line(s, nil)
 	}
-	next.owner, next.line = line[0], nil
-	if line = line[1:]; len(line) > 0 {
-		next.line = &line
-	}
+	sh.own(next, line[0])
+	sh.line(next, line[1:])
 	next.owner.granted(next)
-	if next.line != nil {
+	if len(line) > 1 {
 		next.owner.evict()
 	}
 }
@@ -119,15 +147,12 @@ func (r *registry) leave(id string, o *conn) bool {
 	sh := r.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	s := sh.sessions[id]
-	if s == nil || s.line == nil {
-		return false
-	}
-	i := slices.Index(*s.line, o)
+	s := sh.sessions.Get(id)
+	i := slices.Index(sh.lines[s], o)
 	if i < 0 {
 		return false
 	}
-	*s.line = slices.Delete(*s.line, i, i+1)
+	sh.line(s, slices.Delete(sh.lines[s], i, i+1))
 	return true
 }
 
@@ -136,7 +161,7 @@ func (r *registry) add(s *session) {
 	sh := r.shard(s.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.sessions[s.id] = s
+	sh.sessions.Put(s)
 }
 
 // lookup finds a session.
@@ -144,7 +169,7 @@ func (r *registry) lookup(id string) *session {
 	sh := r.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.sessions[id]
+	return sh.sessions.Get(id)
 }
 
 // address is where the session's client is connected from, "" if it is not.
@@ -163,7 +188,7 @@ func (r *registry) connected(id string) *conn {
 	sh := r.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s := sh.sessions[id]; s != nil && s.owner != nil && s.owner.io != nil {
+	if s := sh.sessions.Get(id); s != nil && s.owner != nil && s.owner.io != nil {
 		return s.owner
 	}
 	return nil
@@ -175,9 +200,24 @@ func (r *registry) each(f func(c *conn)) {
 	for i := range r.shards {
 		sh := &r.shards[i]
 		sh.mu.Lock()
-		for _, s := range sh.sessions {
+		for s := range sh.sessions.All() {
 			if s.owner != nil && s.owner.io != nil {
 				f(s.owner)
+			}
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// resting calls f for every session that nobody owns. f must not call the
+// registry, and the session is not another's meanwhile.
+func (r *registry) resting(f func(s *session)) {
+	for i := range r.shards {
+		sh := &r.shards[i]
+		sh.mu.Lock()
+		for s := range sh.sessions.All() {
+			if s.owner == nil {
+				f(s)
 			}
 		}
 		sh.mu.Unlock()
@@ -189,12 +229,8 @@ func (r *registry) count() (sessions, owned int) {
 	for i := range r.shards {
 		sh := &r.shards[i]
 		sh.mu.Lock()
-		sessions += len(sh.sessions)
-		for _, s := range sh.sessions {
-			if s.owner != nil {
-				owned++
-			}
-		}
+		sessions += sh.sessions.Len()
+		owned += sh.owned
 		sh.mu.Unlock()
 	}
 	return sessions, owned

@@ -311,6 +311,7 @@ func (s *script) publish(p *peer, w *words) {
 func (s *script) advance(d time.Duration) {
 	b := s.b.Broker
 	b.stopped.Add(int64(d))
+	b.look()
 	for {
 		x, _ := b.expirer.next(b.clock())
 		if x == nil {

@@ -3,6 +3,7 @@ package broker
 import (
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/internal/route"
@@ -14,134 +15,174 @@ import (
 )
 
 // session is what the broker knows of one client identifier, connected or not.
-// It is the handle that the subscription table holds.
+// It is the handle that the subscription table holds. There may be a million of
+// them whose clients are away, so what such a session does not need is in
+// active.
 type session struct {
-	mu        sync.Mutex      // guards down to subs; never held with another session's
-	io        *transport.Conn // nil: not connected
-	more      *more           // what few sessions have, else nil
-	out       sess.Out
-	maxPacket uint32 // the client's Maximum Packet Size, 0: no limit
-	ver       packet.Version
-	shared    uint16 // shared subscriptions it is in
-	stored    bool   // the store has messages that did not fit into the window
-	ended     atomic.Bool
-	ready     atomic.Bool   // the store has said Ready since stored was looked at
-	told      atomic.Uint32 // bit set of the classes of drops that were logged on this connection
-	load      atomic.Int32  // messages in flight; -1: not connected, -2: ended
+	mu      sync.Mutex    // guards active, what is in it, and the subscriptions; never held with another session's
+	*active               // nil: not connected, and nothing is in flight, waits or is to be told
+	load    atomic.Int32  // messages in flight; -1: not connected, -2: ended, for good
+	told    atomic.Uint32 // bit set of the classes of drops that were logged on this connection
 
 	// Written by the owner under mu, read by the owner without.
-	subs []subscription
+	one  [1]subscription // where there is one, as most have
+	many *many           // where there were more
 
 	// The owner's.
 	id     string
 	store  store.Session // nil: the session ends with its connection
-	in     *sess.In      // nil until the first PUBLISH that needs it
-	will   *store.Will   // armed or waiting for its delay
 	expiry uint32        // seconds after the end of a connection, 0xFFFFFFFF: never
-	timer  uint32        // generation of the expirer's entries
-	due    *due          // what the expirer waits for, nil: nothing
+	gone   uint32        // the end of its last connection in Unix seconds, not earlier; 0: it is not over
 
 	// The registry's, under its shard's lock.
 	owner *conn
-	line  *[]*conn
 }
 
-// more is what few sessions have.
-type more struct {
+// active is what a session has while it is connected, and as long as there is
+// something to remember after that. The owner makes it and takes it away, under
+// the session's lock, which guards all but what is said to be the owner's.
+type active struct {
+	io    *transport.Conn // nil: not connected
+	out   sess.Out
 	local *Subscription // an in-process subscriber
 	alias *aliases      // outbound topic aliases of this connection
-	index *filterIndex  // the places of subs, where there are many
 	jobs  *retainedJob  // retained messages that the last connection did not get
-	done  *commits      // of the messages that it published, nil until one may be late
+	done  []completion  // the store's word on messages that it published
+	late  atomic.Bool   // there is something in done
+	ready atomic.Bool   // the store has said Ready since stored was looked at
+
+	// The owner's.
+	in     *sess.In    // nil until the first PUBLISH that needs it
+	will   *store.Will // armed or waiting for its delay
+	willAt int64       // when its delay is over in Unix nanoseconds, 0: it does not wait
+
+	maxPacket uint32 // the client's Maximum Packet Size, 0: no limit
+	ver       packet.Version
+	stored    bool   // the store has messages that did not fit into the window
+	shared    uint16 // shared subscriptions it is in
 }
 
-// commits is where the store leaves word of a session's messages.
-type commits struct {
-	mu   sync.Mutex
-	done []completion
-	any  atomic.Bool
+// many are the subscriptions of a session that has or had more than one.
+type many struct {
+	subs  []subscription
+	index *filterIndex // their places, where there are many
 }
 
-// commits makes the place for the store's word, before a call that may need it.
-func (s *session) commits() {
-	if s.more != nil && s.more.done != nil {
+// activate makes s.active where there is none. Only the owner calls it.
+func (s *session) activate() {
+	if s.active == nil {
+		s.mu.Lock()
+		s.active = new(active)
+		s.mu.Unlock()
+	}
+}
+
+// settle takes s.active away where it holds nothing that is needed again. Only
+// the owner calls it, without a connection.
+func (s *session) settle() {
+	a := s.active
+	if a == nil {
 		return
 	}
 	s.mu.Lock()
-	s.rare().done = new(commits)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if a.io == nil && a.local == nil && a.jobs == nil && a.will == nil && a.out.Idle() && (a.in == nil || a.in.Idle()) {
+		s.active = nil
+	}
+}
+
+// conn is the connection that the session's messages go to, nil: none. The
+// caller holds mu.
+func (s *session) conn() *transport.Conn {
+	if s.active == nil {
+		return nil
+	}
+	return s.active.io
+}
+
+// there reports whether messages can be delivered. The caller holds mu.
+func (s *session) there() bool {
+	return s.active != nil && (s.active.io != nil || s.active.local != nil)
+}
+
+// setWill is the will from now on, nil: none. Only the owner calls it.
+func (s *session) setWill(w *store.Will) {
+	if w != nil {
+		s.activate()
+	}
+	if s.active != nil {
+		s.active.will, s.active.willAt = w, 0
+	}
+}
+
+// lastWill is the will. Only the owner calls it.
+func (s *session) lastWill() *store.Will {
+	if s.active == nil {
+		return nil
+	}
+	return s.active.will
 }
 
 // Done implements store.Completer for the messages that the session's client
-// publishes; any goroutine. It reaches whoever owns the session by then.
+// publishes; any goroutine. It reaches whoever owns the session by then. Where
+// nothing is remembered of the client, its word is for nobody: no
+// acknowledgement waits, and no identifier.
 func (s *session) Done(tok uint64, err error) {
-	k := s.more.done
-	k.mu.Lock()
-	k.done = append(k.done, completion{tok, err})
-	k.mu.Unlock()
-	k.any.Store(true)
 	s.mu.Lock()
-	io := s.io
+	a := s.active
+	if a == nil {
+		s.mu.Unlock()
+		return
+	}
+	a.done = append(a.done, completion{tok, err})
+	a.late.Store(true)
+	io := a.io
 	s.mu.Unlock()
 	if io != nil {
 		io.Wake()
 	}
 }
 
-// committed takes what the store has said.
+// committed takes what the store has said. The session is connected.
 func (s *session) committed() []completion {
-	if s.more == nil || s.more.done == nil || !s.more.done.any.Swap(false) {
+	if !s.late.Swap(false) {
 		return nil
 	}
-	k := s.more.done
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	done := k.done
-	k.done = nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done := s.done
+	s.done = nil
 	return done
 }
 
-// rare is s.more, made where there is none.
-func (s *session) rare() *more {
-	if s.more == nil {
-		s.more = new(more)
-	}
-	return s.more
-}
-
-// setAlias begins or ends the outbound aliases of a connection. The caller
-// holds mu.
-func (s *session) setAlias(a *aliases) {
-	if a != nil || s.more != nil {
-		s.rare().alias = a
-	}
-}
-
-func (s *session) local() *Subscription {
-	if s.more == nil {
-		return nil
-	}
-	return s.more.local
-}
-
-func (s *session) alias() *aliases {
-	if s.more == nil {
-		return nil
-	}
-	return s.more.alias
-}
-
-// due is when a session without connection has its will published, and when it
-// ends: Unix nanoseconds, 0: never.
-type due struct{ will, end int64 }
-
 const neverExpires = 0xFFFFFFFF
 
-// subscription is one filter of a session.
+// subscription is one filter of a session. It holds the filter's bytes, which
+// are at most 65,535, without the half of a string's head that this does not
+// need.
 type subscription struct {
-	filter  string // as the client wrote it, $share included
+	text    *byte // of the filter as the client wrote it, $share included
 	id      uint32
+	n       uint16
 	options packet.SubOptions
+}
+
+func newSubscription(filter string, id uint32, o packet.SubOptions) subscription {
+	return subscription{text: unsafe.StringData(filter), n: uint16(len(filter)), id: id, options: o}
+}
+
+// filter is the filter as the client wrote it.
+func (x *subscription) filter() string { return unsafe.String(x.text, int(x.n)) }
+
+// subs are the subscriptions in no order.
+func (s *session) subs() []subscription {
+	switch {
+	case s.many != nil:
+		return s.many.subs
+	case s.one[0].text != nil:
+		return s.one[:]
+	}
+	return nil
 }
 
 func newSession(id string) *session {
@@ -150,20 +191,26 @@ func newSession(id string) *session {
 	return s
 }
 
+// ClientID implements ids.Named.
+func (s *session) ClientID() string { return s.id }
+
+// ended reports whether the session is over.
+func (s *session) ended() bool { return s.load.Load() <= route.Never }
+
 func (s *session) durable() bool { return s.store != nil }
 
 // wake is the store's word that messages wait: the loop that owns the
-// connection fetches them.
+// connection fetches them. A connection that comes looks for itself.
 func (s *session) wake() {
-	if s.ready.Swap(true) {
+	s.mu.Lock()
+	a := s.active
+	if a == nil || a.ready.Swap(true) || a.io == nil {
+		s.mu.Unlock()
 		return
 	}
-	s.mu.Lock()
-	io := s.io
+	io := a.io
 	s.mu.Unlock()
-	if io != nil {
-		io.Wake()
-	}
+	io.Wake()
 }
 
 // rank is how busy a member of a shared subscription is.
@@ -172,9 +219,8 @@ func rank(s *session) int { return int(s.load.Load()) }
 // setLoad tells shared subscriptions how busy the session is; the caller holds mu.
 func (s *session) setLoad() {
 	switch {
-	case s.ended.Load():
-		s.load.Store(route.Never)
-	case s.io == nil && s.local() == nil:
+	case s.ended():
+	case !s.there():
 		s.load.Store(route.Offline)
 	default:
 		s.load.Store(int32(s.out.Send.Live() + s.out.Send.Queued()))
@@ -183,11 +229,12 @@ func (s *session) setLoad() {
 
 // find is the subscription with this very filter [MQTT-3.10.4-1], or -1.
 func (s *session) find(filter string) int {
-	if s.more != nil && s.more.index != nil {
-		return s.more.index.find(s.subs, filter)
+	subs := s.subs()
+	if s.many != nil && s.many.index != nil {
+		return s.many.index.find(subs, filter)
 	}
-	for i := range s.subs {
-		if s.subs[i].filter == filter {
+	for i := range subs {
+		if subs[i].filter() == filter {
 			return i
 		}
 	}
@@ -196,30 +243,43 @@ func (s *session) find(filter string) int {
 
 // add appends a subscription whose filter is new. The caller holds mu.
 func (s *session) add(x subscription) {
-	if len(s.subs) == 0 {
-		s.subs = make([]subscription, 0, 1)
+	m := s.many
+	if m == nil {
+		if s.one[0].text == nil {
+			s.one[0] = x
+			return
+		}
+		m = &many{subs: []subscription{s.one[0]}}
+		s.many, s.one[0] = m, subscription{}
 	}
-	s.subs = append(s.subs, x)
-	switch m := s.more; {
-	case m != nil && m.index != nil:
-		m.index.put(s.subs, len(s.subs)-1)
-	case len(s.subs) == indexed:
-		s.rare().index = newFilterIndex(s.subs)
+	m.subs = append(m.subs, x)
+	switch {
+	case m.index != nil:
+		m.index.put(m.subs, len(m.subs)-1)
+	case len(m.subs) == indexed:
+		m.index = newFilterIndex(m.subs)
 	}
 }
 
 // remove takes out the subscription at place i. The caller holds mu.
 func (s *session) remove(i int) {
-	last := len(s.subs) - 1
-	if m := s.more; m != nil && m.index != nil {
-		m.index.remove(s.subs, i)
+	m := s.many
+	if m == nil {
+		s.one[0] = subscription{}
+		return
+	}
+	last := len(m.subs) - 1
+	if m.index != nil {
+		m.index.remove(m.subs, i)
 		if i != last {
-			m.index.move(s.subs, last, i)
+			m.index.move(m.subs, last, i)
 		}
 	}
-	s.subs[i] = s.subs[last]
-	s.subs[last] = subscription{}
-	s.subs = s.subs[:last]
+	m.subs[i] = m.subs[last]
+	m.subs[last] = subscription{}
+	if m.subs = m.subs[:last]; last == 0 {
+		s.many = nil
+	}
 }
 
 // end discards the session: its subscriptions, what waits in it, and its
@@ -227,15 +287,18 @@ func (s *session) remove(i int) {
 // through shared subscriptions and was not acknowledged goes to other members.
 // Only the owner calls it, with the connection detached.
 func (b *Broker) end(t *turn, s *session) {
+	var again []store.Delivery
+	var lost []*packet.Publish
 	s.mu.Lock()
-	s.ended.Store(true)
-	s.setLoad()
-	again, lost := s.unshared()
-	s.out = sess.Out{}
+	s.load.Store(route.Never)
+	if s.active != nil {
+		again, lost = s.unshared()
+		s.out = sess.Out{}
+	}
 	s.mu.Unlock()
-	for _, sub := range s.subs {
-		if f, err := topic.ParseFilter(sub.filter); err == nil {
-			b.table.Forget(f, s, func(s *session) bool { return s.ended.Load() })
+	for _, sub := range s.subs() {
+		if f, err := topic.ParseFilter(sub.filter()); err == nil {
+			b.table.Forget(f, s, (*session).ended)
 		}
 	}
 	b.fireWill(t, s) // before the store forgets it
@@ -247,8 +310,9 @@ func (b *Broker) end(t *turn, s *session) {
 	}
 	t.redistribute(s, again)
 	s.mu.Lock()
-	s.subs = nil
+	s.one[0], s.many = subscription{}, nil
 	s.mu.Unlock()
+	s.settle()
 	b.expirer.cancel(s)
 	if f := b.opt().Events.SessionEnded; f != nil {
 		f(s.id)
@@ -273,8 +337,8 @@ func (s *session) unshared() (again []store.Delivery, lost []*packet.Publish) {
 
 // groupOf is the shared subscription of s that a message came through.
 func (t *turn) groupOf(s *session, m *packet.Publish) *route.Group[*session] {
-	for _, sub := range s.subs {
-		f, err := topic.ParseFilter(sub.filter)
+	for _, sub := range s.subs() {
+		f, err := topic.ParseFilter(sub.filter())
 		if err == nil && f.Share != "" && topic.Match(f.Filter, string(m.Topic())) {
 			return t.b.table.Group(f)
 		}

@@ -100,7 +100,7 @@ func (c *conn) maySubscribe(t *turn, f *packet.Subscription, fresh map[string]bo
 	switch {
 	case err != nil, t.o.MaxTopicLevels > 0 && levels(filter.Filter) > t.o.MaxTopicLevels:
 		return packet.TopicFilterInvalid, Deny
-	case t.o.MaxSubscriptions > 0 && len(c.s.subs)+len(fresh) >= t.o.MaxSubscriptions && c.s.find(f.Filter) < 0 && !fresh[f.Filter]:
+	case t.o.MaxSubscriptions > 0 && len(c.s.subs())+len(fresh) >= t.o.MaxSubscriptions && c.s.find(f.Filter) < 0 && !fresh[f.Filter]:
 		return packet.QuotaExceeded, Deny
 	}
 	if a := t.o.Authorizer; a != nil {
@@ -126,7 +126,7 @@ func (c *conn) subscribed(t *turn, p *packet.Subscribe, codes []packet.Reason) {
 			continue
 		}
 		filter, _ := topic.ParseFilter(f.Filter) // was checked
-		sub := subscription{filter: f.Filter, id: p.SubID, options: f.Options}
+		sub := newSubscription(f.Filter, p.SubID, f.Options)
 		fresh := c.keepSubscription(sub, filter)
 		c.b.table.Subscribe(filter, route.Sub[*session]{To: s, ID: p.SubID, QoS: uint8(f.Options.QoS()), Opts: s.opts(f.Options)}, fresh)
 		if filter.Share == "" && (f.Options.RetainHandling() == 0 || f.Options.RetainHandling() == 1 && fresh) { // [MQTT-3.3.1-9..11]
@@ -155,11 +155,11 @@ func (c *conn) subscribed(t *turn, p *packet.Subscribe, codes []packet.Reason) {
 // had none with this filter. [MQTT-3.8.4-3]
 func (c *conn) keepSubscription(sub subscription, f topic.Filter) (fresh bool) {
 	s := c.s
-	i := s.find(sub.filter)
+	i := s.find(sub.filter())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i >= 0 {
-		s.subs[i] = sub
+		s.subs()[i] = sub
 		return false
 	}
 	s.add(sub)

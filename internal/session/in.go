@@ -11,8 +11,20 @@ type In struct {
 	Recv    qos.Receiver
 	aliases [][]byte // topic by alias-1; a name is replaced, never overwritten
 	acks    *acks    // nil until one has to wait
+	first   uint64   // the first token
 	// AliasMax is the Topic Alias Maximum that the CONNACK told the client.
 	AliasMax uint16
+}
+
+// NewIn returns the receiving half of a session whose tokens begin with first:
+// who forgets an idle In, and makes another, has tokens of the old one come
+// late, and they must not be the new one's. The zero In is ready, too.
+func NewIn(first uint64) *In { return &In{first: first} }
+
+// Idle reports whether nothing is held that the next connection needs: no QoS 2
+// identifier, and no acknowledgement that waits.
+func (s *In) Idle() bool {
+	return s.Recv.Len() == 0 && s.Waiting() == 0 && (s.acks == nil || len(s.acks.unsure) == 0)
 }
 
 // Verdict is what one inbound PUBLISH does, in the order of its fields.
@@ -154,7 +166,7 @@ func (s *In) Waiting() int {
 // Token is the name that the next call of Wait will give.
 func (s *In) Token() uint64 {
 	if s.acks == nil {
-		s.acks = &acks{first: 1}
+		s.acks = &acks{first: max(s.first, 1)}
 	}
 	return s.acks.first + uint64(len(s.acks.waiting()))
 }

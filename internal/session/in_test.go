@@ -338,3 +338,35 @@ func TestCommitFailsBetweenConnections(t *testing.T) {
 		t.Error("taken for a duplicate of a message that was refused")
 	}
 }
+
+// TestIdle: what is forgotten when it is idle leaves no token that its
+// successor could take for its own.
+func TestIdle(t *testing.T) {
+	s := NewIn(1 << 32)
+	f := func(what string, want bool) {
+		t.Helper()
+		if got := s.Idle(); got != want {
+			t.Errorf("%s: idle %v", what, got)
+		}
+	}
+	f("new", true)
+	s.Publish(incoming(t, "a", 2, 7, 0))
+	f("an identifier is held", false)
+	tok := s.Token()
+	if tok != 1<<32 {
+		t.Errorf("the first token is %d", tok)
+	}
+	s.Wait(packet.PUBREC, 7)
+	s.Release(7)
+	f("an acknowledgement waits", false)
+	s.Resume(0, 0)
+	f("a QoS 2 commit of an earlier connection is awaited", false)
+	s.Commit(tok, packet.Success)
+	f("it has come", true)
+	next := NewIn(2 << 32)
+	next.Wait(packet.PUBACK, 1)
+	next.Commit(tok, packet.Success)
+	if _, ok := next.Next(); ok {
+		t.Error("a token of another is taken for its own")
+	}
+}

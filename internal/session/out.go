@@ -37,6 +37,9 @@ type Out struct {
 	Send qos.Sender
 }
 
+// Idle reports whether nothing is in flight, and nothing waits.
+func (o *Out) Idle() bool { return o.Send.Live() == 0 && o.Send.Queued() == 0 }
+
 // Delivery is what Deliver did.
 type Delivery struct {
 	// ID is the packet identifier to send the message with; 0: it waits, or was dropped.
