@@ -23,7 +23,7 @@ build: ## bin/myelin, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/myelin ./cmd/myelin
 
 run: build ## build, then serve MQTT on 127.0.0.1:1883 and WebSocket on 127.0.0.1:8083/mqtt
-	./bin/myelin serve
+	./bin/myelin serve --data bin/myelin-data
 
 test: ## all tests of the module, both connection drivers, with the race detector
 ifeq ($(RACE),)

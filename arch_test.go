@@ -45,7 +45,7 @@ var layers = []struct {
 	{"broker", []string{"packet", "topic", "internal/ids", "internal/qos", "internal/route", "internal/session", "internal/store", "internal/store/mem", "internal/store/disk", "internal/transport"}},
 
 	{"internal/config", []string{"go.yaml.in/yaml/v3"}},
-	{"internal/cli", []string{"broker", "internal/config", "github.com/spf13/cobra", "github.com/spf13/pflag"}},
+	{"internal/cli", []string{"broker", "internal/config", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag"}},
 	{"cmd/myelin", []string{"internal/cli"}},
 
 	{"internal/bench", []string{"packet", "topic", "internal/bench", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys/unix"}},

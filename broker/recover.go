@@ -31,11 +31,7 @@ func (b *Broker) openStore(o *Options) (e store.Engine, err error) {
 		if err != nil {
 			return nil, err
 		}
-		promise := "an acknowledged message is on the disk"
-		if d == disk.Async {
-			promise = "an acknowledged message is on the disk within a second"
-		}
-		o.Logger.Info("data directory opened", "dir", o.DataDir, "durability", o.Durability, "promise", promise)
+		o.Logger.Info("data directory opened", "dir", o.DataDir, "durability", o.Durability)
 	}
 	if o.wrapStore != nil {
 		e = o.wrapStore(e)

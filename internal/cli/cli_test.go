@@ -70,7 +70,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	var out bytes.Buffer
-	args := []string{"serve", "--listen", "tcp://127.0.0.1:0", "--pprof", "127.0.0.1:0", "--log-format", "json"}
+	args := []string{"serve", "--listen", "tcp://127.0.0.1:0", "--pprof", "127.0.0.1:0", "--data", t.TempDir(), "--log-format", "json"}
 	if code := Run(ctx, Process{Args: args, Stdout: &out, Stderr: &out}); code != 0 {
 		t.Fatalf("exit code %d: %s", code, out.String())
 	}

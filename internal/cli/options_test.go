@@ -35,9 +35,12 @@ func TestReloadAccountsForEveryKey(t *testing.T) {
 			continue
 		}
 		before, after := config.Default(), changed(t, k)
-		if k.Name == "durability" { // it speaks of a directory
-			before.Data = t.TempDir()
+		switch before.Data = t.TempDir(); k.Name {
+		case "data":
+		case "durability":
 			after.Data = before.Data
+		default:
+			after.Data, before.Durability, after.Durability = before.Data, "memory", "memory"
 		}
 		b := newBroker(t, before)
 		applied, fixed, err := b.Reload(quiet(after))
@@ -60,9 +63,15 @@ func TestLinksNameKeys(t *testing.T) {
 }
 
 // TestDefaultsAreTheBrokers: the program without configuration and the package
-// without options are the same broker.
+// without options are the same broker, but for the disk, which a program that
+// embeds one has to name.
 func TestDefaultsAreTheBrokers(t *testing.T) {
-	b := newBroker(t, config.Default())
+	c := config.Default()
+	if c.Data == "" || c.Durability != "fsync" {
+		t.Errorf("by default the program keeps in %q with %s", c.Data, c.Durability)
+	}
+	c.Data, c.Durability = "", "memory"
+	b := newBroker(t, c)
 	o := broker.Options{NoListeners: true, IO: "auto", Logger: slog.New(slog.DiscardHandler)}
 	applied, fixed, err := b.Reload(o)
 	if err != nil {

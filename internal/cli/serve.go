@@ -61,14 +61,14 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	log := newLogger(p.Stderr, cfg.Log.Format, level)
 	build := p.Build.withDefaults()
 	log.Info("starting", "version", build.Version, "commit", build.Commit)
-	if cfg.Data == "" || cfg.Durability == "memory" {
-		log.Info("sessions and retained messages are in memory: nothing survives the end of the program")
+	if err := openData(cfg, log); err != nil {
+		return err
 	}
 
 	d := &daemon{log: log, level: level, load: load, started: cfg, current: cfg, version: build.Version}
 	d.broker, err = broker.New(d.options(cfg))
 	if err != nil {
-		return err
+		return withDataHint(err, cfg.Data)
 	}
 	debug, err := startPprof(cfg.Pprof, log)
 	if err != nil {

@@ -21,8 +21,8 @@ type Config struct {
 	Listeners          []Listener    // where clients connect; at least one
 	IO                 string        // connection driver: auto, reactor or goroutine
 	Loops              int           // event loops; 0: one for each processor
-	Data               string        // directory for state that outlives the program; "": none
-	Durability         string        // what an acknowledgement promises where there is a directory: fsync, async or memory
+	Data               string        // directory for state that outlives the program
+	Durability         string        // what an acknowledgement promises: fsync, async or memory, which does not use the directory
 	ShutdownGrace      time.Duration // time for a drain before connections are cut
 	AllowEmptyClientID bool          // assign an identifier to a client that sends none
 	Pprof              string        // loopback address for net/http/pprof; "": off
@@ -98,6 +98,7 @@ func Default() Config {
 			{URL: "ws://127.0.0.1:8083/mqtt"},
 		},
 		IO:                 "auto",
+		Data:               "myelin-data",
 		Durability:         "fsync",
 		ShutdownGrace:      10 * time.Second,
 		AllowEmptyClientID: true,

@@ -66,9 +66,9 @@ func TestDocsAreUpToDate(t *testing.T) {
 }
 
 func TestNothingGivenIsTheDefault(t *testing.T) {
-	empty := filepath.Join(t.TempDir(), "empty.yaml")
+	t.Chdir(t.TempDir())
+	const empty, sections = "empty.yaml", "sections.yaml"
 	write(t, empty, "# nothing\n")
-	sections := filepath.Join(t.TempDir(), "sections.yaml")
 	write(t, sections, "limits:\nqueue:\n  # max_messages: 3\n")
 	for _, file := range []string{"", empty, sections} {
 		got, faults := Load(file, []string{"HOME=/root", "MYELIN_IO=", "MYELIN_LISTEN="}, nil)
@@ -84,7 +84,8 @@ func TestNothingGivenIsTheDefault(t *testing.T) {
 // TestExampleIsTheDefault: the file of the documentation loads, and says what
 // the program does without it.
 func TestExampleIsTheDefault(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "myelin.yaml")
+	t.Chdir(t.TempDir())
+	const file = "myelin.yaml"
 	write(t, file, Example())
 	got, faults := Load(file, nil, nil)
 	if len(faults) > 0 {
@@ -156,7 +157,8 @@ func TestKeyNames(t *testing.T) {
 // TestEachKeyFromEachSource sets every key to something else than its default
 // from the file, the environment and a flag in turn.
 func TestEachKeyFromEachSource(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "myelin.yaml")
+	t.Chdir(t.TempDir())
+	const file = "myelin.yaml"
 	for _, k := range Keys() {
 		v := other(k)
 		want := Default()
@@ -184,6 +186,37 @@ func TestEachKeyFromEachSource(t *testing.T) {
 				t.Errorf("%s from the %s changes %v", k.Name, source, changed)
 			}
 		}
+	}
+}
+
+// TestDataStandsBesideTheFile: a relative path counts from the folder of the
+// file, unless the environment or a flag names it.
+func TestDataStandsBesideTheFile(t *testing.T) {
+	dir := t.TempDir()
+	bare, named := filepath.Join(dir, "bare.yaml"), filepath.Join(dir, "named.yaml")
+	write(t, bare, "loops: 1\n")
+	write(t, named, "data: state/here\n")
+	for _, x := range []struct {
+		file, env, flag, want string
+	}{
+		{want: "myelin-data"},
+		{file: bare, want: filepath.Join(dir, "myelin-data")},
+		{file: named, want: filepath.Join(dir, "state/here")},
+		{file: named, env: "e", want: "e"},
+		{file: bare, env: "e", flag: "f", want: "f"},
+		{file: bare, flag: "/var/lib/myelin", want: "/var/lib/myelin"},
+	} {
+		var flags []Flag
+		if x.flag != "" {
+			flags = []Flag{{"data", x.flag}}
+		}
+		c, faults := Load(x.file, []string{"MYELIN_DATA=" + x.env}, flags)
+		if len(faults) > 0 || c.Data != x.want {
+			t.Errorf("%+v: %q %v", x, c.Data, faults)
+		}
+	}
+	if _, faults := Load("", nil, []Flag{{"data", ""}}); len(faults) != 1 {
+		t.Errorf("no directory at all: %v", faults)
 	}
 }
 

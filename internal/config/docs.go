@@ -40,7 +40,8 @@ func Markdown() string {
 const docsHead = `<!-- Written by internal/config from its table of keys: change that, then run make docs. -->
 # Configuration
 
-` + "`myelin serve`" + ` needs no configuration: it then listens on 127.0.0.1 only, MQTT on port 1883 and MQTT over WebSocket on port 8083, path /mqtt.
+` + "`myelin serve`" + ` needs no configuration: it then listens on 127.0.0.1 only, MQTT on port 1883 and MQTT over WebSocket on port 8083, path /mqtt,
+and keeps what must survive in the folder myelin-data of the working directory.
 
 Each setting can be given in a YAML file (` + "`--config myelin.yaml`" + ` or ` + "`MYELIN_CONFIG`" + `), in the environment and as a flag. A flag beats the environment, the environment beats the file,
 the file beats the default. A name with an empty value in the environment counts as not there. Everything that is wrong is reported in one run, with its file and line, and ends the program before it listens anywhere;

@@ -67,6 +67,10 @@ func topKeys() []Key {
 			"An empty host is every address of the machine. As a flag, once for each URL; in the environment, separated by commas. "+
 			"They replace the list of the file, which replaces the default.")
 	listen.Flag, listen.Env = "listen", "MYELIN_LISTEN"
+	data := newKey("data", Text, func(c *Config) any { return &c.Data },
+		"Directory for what outlives the program: sessions with their queues, and retained messages. It is made, with mode 0700, if it is not there. "+
+			"A relative path in the file, and the default, count from the file's folder; a relative path in the environment or a flag, and the default where there is no file, from the working directory.")
+	data.check = checkData
 	pprof := newKey("pprof", Text, func(c *Config) any { return &c.Pprof },
 		"Loopback address (`127.0.0.1:6060`) that serves Go's profiles under /debug/pprof/. Empty: off.")
 	pprof.check = checkPprof
@@ -76,10 +80,9 @@ func topKeys() []Key {
 			"Connection driver: `reactor` (Linux only: one event loop for each processor), `goroutine` (one goroutine for each connection, everywhere), or `auto`: the best of this system."),
 		count("loops", func(c *Config) any { return &c.Loops }, 0, 1024,
 			"Event loops of the reactor. 0: one for each processor that the program may use."),
-		newKey("data", Text, func(c *Config) any { return &c.Data },
-			"Directory for what outlives the program: sessions with their queues, and retained messages. It is made, with mode 0700, if it is not there. Without one everything is in memory."),
+		data,
 		word("durability", func(c *Config) any { return &c.Durability }, []string{"fsync", "async", "memory"},
-			"What an acknowledgement promises where there is a `data` directory: `fsync`, that the message is on the disk; `async`, that it is within a second; `memory`, nothing: the directory is not used."),
+			"What an acknowledgement promises: `fsync`, that the message is on the disk; `async`, that it is within a second; `memory`, nothing beyond the end of the program: `data` is neither used nor made."),
 		span("shutdown_grace", func(c *Config) any { return &c.ShutdownGrace }, 10*time.Millisecond, time.Hour, 1,
 			"How long a stop (SIGTERM) may take to say goodbye to clients and write out what waits for them. After that their connections are cut."),
 		toggle("allow_empty_client_id", func(c *Config) any { return &c.AllowEmptyClientID },

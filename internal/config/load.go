@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ func Load(file string, env []string, flags []Flag) (Config, Faults) {
 	}
 	l.readEnv(env)
 	l.readFlags(flags)
+	l.placeData(file)
 	l.checkListeners()
 	l.faults.sort()
 	return l.cfg, l.faults
@@ -61,8 +63,17 @@ func (l *loader) put(k Key, v string, o origin) {
 		l.fault(o, what, hint)
 		return
 	}
+	l.set[k.Name] = o.source
 	if k.Kind == URLs {
 		l.origin = append(l.origin, o)
+	}
+}
+
+// placeData has a data directory that no stronger source names stand beside the
+// file.
+func (l *loader) placeData(file string) {
+	if file != "" && l.set["data"] <= fromFile && !filepath.IsAbs(l.cfg.Data) {
+		l.cfg.Data = filepath.Join(filepath.Dir(file), l.cfg.Data)
 	}
 }
 

@@ -256,6 +256,14 @@ func endpoint(v string) string {
 	}
 }
 
+// checkData: an empty path would be the working directory.
+func checkData(v string) (what, hint string) {
+	if v == "" {
+		return "data: no directory is named", "name one, or write memory for durability to keep nothing"
+	}
+	return "", ""
+}
+
 // checkPprof lets only loopback addresses through: profiles show memory.
 func checkPprof(v string) (what, hint string) {
 	const try = "write a loopback address such as 127.0.0.1:6060"

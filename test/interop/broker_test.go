@@ -25,6 +25,7 @@ type broker struct {
 	tcp  string // host:port
 	ws   string // ws://host:port/path, or "" if it has no such listener
 
+	data string // its data directory
 	cmd  *exec.Cmd
 	log  *logBuffer
 	done chan error // yields what Wait returned
@@ -91,7 +92,10 @@ func start(bin, driver string) (*broker, error) {
 		return nil, err
 	}
 	b := &broker{name: driver, tcp: tcp, ws: "ws://" + ws + "/mqtt", log: new(logBuffer), done: make(chan error, 1)}
-	b.cmd = exec.Command(bin, "serve", "--io", driver, "--listen", "tcp://"+tcp, "--listen", b.ws)
+	if b.data, err = os.MkdirTemp("", "interop"); err != nil {
+		return nil, err
+	}
+	b.cmd = exec.Command(bin, "serve", "--data", b.data, "--io", driver, "--listen", "tcp://"+tcp, "--listen", b.ws)
 	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log
 	// The tests' own variables are no settings of the broker, and nothing else should configure it.
 	b.cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "MYELIN_") })
@@ -138,6 +142,7 @@ func stopAll(loud bool) bool {
 			continue
 		}
 		err := b.stop()
+		_ = os.RemoveAll(b.data)
 		if err != nil {
 			ok = false
 			fmt.Fprintf(os.Stderr, "interop: stop broker %s: %v\n", b.name, err)

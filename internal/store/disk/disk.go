@@ -81,6 +81,7 @@ type Engine struct {
 	o        Options
 	log      *slog.Logger
 	db       *pebble.DB
+	lock     *pebble.Lock
 	cache    *pebble.Cache
 	retained *route.Retained[*packet.Publish]
 	over     sync.WaitGroup // the two goroutines and the ticker
@@ -141,16 +142,20 @@ func Open(o Options) (*Engine, error) {
 	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
+	var err error
+	if e.lock, err = lock(o.Dir, o.FS); err != nil {
+		return nil, fmt.Errorf("open data directory %s: %w", o.Dir, err)
+	}
 	e.cache = pebble.NewCache(16 << 20)
 	db, err := e.openDB()
 	if err != nil {
 		e.cache.Unref()
-		return nil, fmt.Errorf("open data directory %s (is another process using it?): %w", o.Dir, err)
+		return nil, errors.Join(fmt.Errorf("open data directory %s: %w", o.Dir, err), e.lock.Close())
 	}
 	e.db = db
 	e.opened.Store(true)
 	if err := e.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("read data directory %s: %w", o.Dir, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("read data directory %s: %w", o.Dir, err), db.Close(), e.lock.Close())
 	}
 	e.open = e.newGroup()
 	e.over.Go(e.commitLoop)
@@ -204,7 +209,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() {
 		e.over.Wait()
-		err := e.closeDB()
+		err := errors.Join(e.closeDB(), e.lock.Close())
 		e.cache.Unref()
 		done <- err
 	}()
@@ -282,6 +287,6 @@ func (e *Engine) openDB() (db *pebble.DB, err error) {
 	}()
 	return pebble.Open(e.o.Dir, &pebble.Options{
 		FS: e.o.FS, Cache: e.cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4,
-		FormatMajorVersion: pebble.FormatNewest, Logger: logger{e},
+		FormatMajorVersion: pebble.FormatNewest, Logger: logger{e}, Lock: e.lock,
 	})
 }

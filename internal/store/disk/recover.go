@@ -66,15 +66,15 @@ func (e *Engine) checkFormat() error {
 			}
 		}
 		if !empty {
-			return fmt.Errorf("it holds data without a format version: it was not made by this program; choose another directory")
+			return &FormatError{Version: -1}
 		}
 		return e.db.Set([]byte(keyFormat), []byte{format}, pebble.Sync)
 	case err != nil:
 		return fmt.Errorf("read format version: %w", err)
 	}
 	defer closer.Close()
-	if len(v) != 1 || v[0] != format {
-		return fmt.Errorf("it has format version %d, and this program knows %d: run the program that wrote it, or choose another directory", v, format)
+	if err := checkVersion(v); err != nil {
+		return fmt.Errorf("format version: %w", err)
 	}
 	v, sid, err := e.db.Get([]byte(keySid))
 	if err == nil && len(v) == 8 {
