@@ -49,10 +49,11 @@ lint: ## gofmt, vet for three systems and each build tag, staticcheck, code that
 
 CONFORMANCE = $(GO) test -tags conformance -count=1 -timeout 10m ./test/conformance
 
-conformance: ## one case for each normative statement, against the real program: both drivers, and WebSocket
+conformance: ## one case for each normative statement, against the real program: both drivers, WebSocket, and without a disk
 	$(CONFORMANCE)
 	$(CONFORMANCE) -serve "--io goroutine"
 	$(CONFORMANCE) -ws
+	$(CONFORMANCE) -serve "--durability memory"
 
 interop-deps: ## install other people's clients, for make interop
 	test/interop/deps.sh

@@ -168,6 +168,23 @@ func (c *client) receive(payload string) *packet {
 	return p
 }
 
+// receiveOf takes messages with these payloads and acknowledges them. Those of the same topic and quality of service come in this order
+// [MQTT-4.6.0-5]; others need not, for one of QoS 2 may have to wait for the disk while the next of QoS 1 is on its way.
+func (c *client) receiveOf(payloads ...string) map[string]*packet {
+	c.e.Helper()
+	got, last := map[string]*packet{}, map[string]int{}
+	for range payloads {
+		p := c.message()
+		c.finish(p)
+		i, kind := 1+slices.Index(payloads, p.payload), fmt.Sprint(p.topic, p.qos())
+		if i <= last[kind] || got[p.payload] != nil {
+			c.e.Fatalf("%s: got %s, want once each of %q", c.id, p, payloads)
+		}
+		got[p.payload], last[kind] = p, i
+	}
+	return got
+}
+
 // finish acknowledges a PUBLISH to the end.
 func (c *client) finish(p *packet) {
 	c.e.Helper()

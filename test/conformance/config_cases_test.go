@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -188,8 +189,8 @@ func configQueueQoS0(e *env) {
 		pub.publish(message{topic: "t", payload: fmt.Sprint(i), qos: byte(i % 3)})
 	}
 	sub = p.in(e, lasting(sub.id))
-	for i := range 6 {
-		if q := sub.receive(fmt.Sprint(i)); q.qos() != byte(i%3) {
+	for payload, q := range sub.receiveOf("0", "1", "2", "3", "4", "5") {
+		if i, err := strconv.Atoi(payload); err != nil || q.qos() != byte(i%3) {
 			e.Errorf("got %s", q)
 		}
 	}
