@@ -126,7 +126,6 @@ type Sink interface {
 
 // State is what a session is resumed from after a restart.
 type State struct {
-	Subs    []Sub
 	Inbound []uint16 // QoS 2: PUBLISH seen, PUBREL not
 	Out     []Outbound
 	Queued  int

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/myelin-mqtt/myelin/internal/store"
 	"github.com/myelin-mqtt/myelin/packet"
@@ -78,49 +77,53 @@ func parseMessage(v []byte) (*packet.Publish, error) {
 // size is what a message counts against limits.
 func size(m *packet.Publish) int64 { return int64(len(m.Topic()) + len(m.Payload())) }
 
-// The bits of a target's first byte: QoS, flags, and what follows.
-const (
-	targetQoS   = 3
-	targetFlags = 2 // shift
-	targetSub   = 1 << 4
-	targetMore  = 1 << 5
-)
-
 // appendTargets writes the record of a group's targets: how many numbers the
-// group has, and per message its place, size, and targets.
+// group has, and each message that is needed.
 func (g *group) appendTargets(b []byte, live []uint32) []byte {
 	b = binary.AppendUvarint(b, uint64(len(g.entries)))
 	b = binary.AppendUvarint(b, uint64(len(live)))
 	for _, i := range live {
 		x := &g.entries[i]
-		b = binary.AppendUvarint(b, uint64(i))
-		b = binary.AppendUvarint(b, uint64(size(x.m)))
-		b = binary.AppendUvarint(b, uint64(x.t1-x.t0))
-		for _, t := range g.targets[x.t0:x.t1] {
-			b = t.append(b)
-		}
+		b = appendTargets(b, uint64(i), uint32(size(x.m)), g.targets[x.t0:x.t1])
 	}
 	return b
 }
 
-func (t *target) append(b []byte) []byte {
-	head := byte(t.qos) | t.flags&(store.Retain|store.Shared)<<targetFlags
-	switch {
-	case t.more != nil:
-		head |= targetMore
-	case t.sub != 0:
-		head |= targetSub
-	}
-	b = binary.AppendUvarint(append(b, head), t.q.sid)
-	if t.more != nil {
-		b = binary.AppendUvarint(b, uint64(len(*t.more)))
-		for _, id := range *t.more {
-			b = binary.AppendUvarint(b, uint64(id))
-		}
-	} else if t.sub != 0 {
-		b = binary.AppendUvarint(b, uint64(t.sub))
+// appendTargets writes a message's part of it: place, size and targets.
+func appendTargets(b []byte, place uint64, size uint32, to []target) []byte {
+	b = binary.AppendUvarint(b, place)
+	b = binary.AppendUvarint(b, uint64(size))
+	b = binary.AppendUvarint(b, uint64(len(to)))
+	for i := range to {
+		b = to[i].append(b)
 	}
 	return b
+}
+
+// eachTarget reads a record of targets: place is a message's place in the
+// group, n how many numbers the group has.
+func eachTarget(v []byte, f func(place uint64, size uint32, sid uint64, h how)) (n uint64, err error) {
+	r := reader{b: v}
+	n = r.uint()
+	for range r.count() {
+		place := r.uint()
+		size := uint32(r.uint())
+		for range r.count() {
+			sid, h := r.target()
+			if !r.bad {
+				f(place, size, sid, h)
+			}
+		}
+	}
+	if r.bad {
+		return 0, errShort
+	}
+	return n, nil
+}
+
+func (t *target) append(b []byte) []byte {
+	b = binary.AppendUvarint(append(b, t.head()), t.q.sid)
+	return t.appendSubs(b)
 }
 
 // reader takes a record apart; after a fault it gives zeros.
@@ -170,39 +173,51 @@ func (r *reader) bytes(n int) []byte {
 }
 
 // target reads one target; its session is found by its number.
-func (r *reader) target() (sid uint64, t target) {
+func (r *reader) target() (sid uint64, t how) {
 	head := r.byte()
-	t.qos, t.flags = packet.QoS(head&targetQoS), head>>targetFlags&(store.Retain|store.Shared)
+	t.setHead(head)
 	sid = r.uint()
-	switch {
-	case head&targetMore != 0:
-		ids := make([]uint32, r.count())
-		for i := range ids {
-			ids[i] = uint32(r.uint())
-		}
-		t.more = &ids
-	case head&targetSub != 0:
-		t.sub = uint32(r.uint())
-	}
+	t.readSubs(head, r)
 	return sid, t
 }
 
+// span is a run of numbers, both ends included.
+type span struct{ first, last uint64 }
+
 // appendCursor writes how far a session has come: everything up to a number is
-// finished, and some beyond it. The caller holds the engine's lock.
+// finished, and some runs beyond it. The caller holds the engine's lock.
 func (q *queue) appendCursor(b []byte) []byte {
-	last := q.cursor
+	last := q.floor() - 1
 	b = binary.AppendUvarint(b, last)
-	end := q.next
-	if q.ahead > 0 {
-		end = len(q.refs)
+	if q.w == nil {
+		return b
 	}
-	for i := q.head; i < end; i++ {
-		if r := &q.refs[i]; r.done {
-			b = binary.AppendUvarint(b, r.lsn-last)
-			last = r.lsn
+	for _, x := range q.w.given[q.w.begin:] {
+		if x.done && x.lsn > last {
+			b = binary.AppendUvarint(b, x.lsn-last)
+			b = binary.AppendUvarint(b, x.end-x.lsn)
+			last = x.end
 		}
 	}
 	return b
+}
+
+// parseCursor reads a cursor: everything up to last is finished, and what is in
+// the spans.
+func parseCursor(v []byte) (last uint64, beyond []span, err error) {
+	r := reader{b: v}
+	last = r.uint()
+	at := last
+	for len(r.b) > 0 {
+		s := span{first: at + r.uint()}
+		s.last = s.first + r.uint()
+		at = s.last
+		beyond = append(beyond, s)
+	}
+	if r.bad {
+		return 0, nil, errShort
+	}
+	return last, beyond, nil
 }
 
 // The bits of a session's record.
@@ -235,7 +250,7 @@ func (q *queue) appendRecord(b []byte) []byte {
 func (q *queue) parseRecord(v []byte) error {
 	r := reader{b: v}
 	bits := r.byte()
-	q.expiry, q.detached = uint32(r.uint()), int64(r.uint())
+	q.expiry, q.detached = uint32(r.uint()), uint32(r.uint())
 	q.id = string(r.bytes(r.count()))
 	q.armed = bits&sessionArmed != 0
 	if bits&sessionWill != 0 && !r.bad {
@@ -250,16 +265,4 @@ func (q *queue) parseRecord(v []byte) error {
 		return errShort
 	}
 	return nil
-}
-
-func subFind(subs []store.Sub, filter string) (int, bool) {
-	return slices.BinarySearchFunc(subs, filter, func(s store.Sub, f string) int {
-		switch {
-		case s.Filter < f:
-			return -1
-		case s.Filter > f:
-			return 1
-		}
-		return 0
-	})
 }

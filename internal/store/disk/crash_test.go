@@ -238,7 +238,7 @@ func (w *world) next(l *life) (n int) {
 		return 0
 	}
 	buf := make([]store.Delivery, 1+w.r.IntN(4))
-	n, _ = l.s.Next(buf, 1000)
+	n, _ = next(l.s, buf, 1000)
 	for _, d := range buf[:n] {
 		if l.over[body(d)] && d.QoS == 1 { // it comes again after a crash
 			l.s.Ack(d.LSN)
@@ -479,7 +479,7 @@ func TestCrashUnderLoad(t *testing.T) {
 			buf := make([]store.Delivery, 64)
 			for more := true; more; {
 				var n int
-				n, more = s.Session.Next(buf, 0)
+				n, more = next(s.Session, buf, 0)
 				for _, d := range buf[:n] {
 					var r, p, i int
 					fmt.Sscanf(string(d.Msg.Topic()), "%d/%d/%d", &r, &p, &i)

@@ -84,7 +84,7 @@ type Engine struct {
 	lock     *pebble.Lock
 	cache    *pebble.Cache
 	retained *route.Retained[*packet.Publish]
-	over     sync.WaitGroup // the two goroutines and the ticker
+	over     sync.WaitGroup // the engine's goroutines
 	stop     chan struct{}
 
 	mu         sync.Mutex // guards what follows; never held across I/O
@@ -92,6 +92,7 @@ type Engine struct {
 	told       sync.Cond  // the notifier's: notes
 	sessions   map[string]*queue
 	sid, lsn   uint64
+	written    uint64   // the highest number in a committed group
 	open       *group   // takes what comes
 	recent     []*group // sealed ones whose messages are in memory, in order
 	recentN    int64    // what their messages cost
@@ -102,7 +103,10 @@ type Engine struct {
 	dirty      []*queue // their cursors have moved
 	dead       []*seg   // to be deleted with the next group
 	notes      []note
-	err        error // the engine has failed, or is closed
+	asked      sync.Cond // the readers': toRead
+	toRead     []*queue
+	orphans    []uint64 // session numbers whose subscriptions are to be deleted
+	err        error    // the engine has failed, or is closed
 	closing    bool
 	drained    bool // the committer is at its end
 
@@ -138,7 +142,7 @@ func Open(o Options) (*Engine, error) {
 		o: o, log: o.Logger, retained: new(route.Retained[*packet.Publish]),
 		sessions: map[string]*queue{}, stop: make(chan struct{}),
 	}
-	e.work.L, e.told.L = &e.mu, &e.mu
+	e.work.L, e.told.L, e.asked.L = &e.mu, &e.mu, &e.mu
 	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
@@ -157,10 +161,15 @@ func Open(o Options) (*Engine, error) {
 	if err := e.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read data directory %s: %w", o.Dir, err), db.Close(), e.lock.Close())
 	}
+	e.written = e.lsn
 	e.open = e.newGroup()
 	e.over.Go(e.commitLoop)
 	e.over.Go(e.notifyLoop)
 	e.over.Go(e.tick)
+	e.over.Go(e.sweepLoop)
+	for range readers {
+		e.over.Go(e.readLoop)
+	}
 	return e, nil
 }
 
@@ -206,6 +215,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	close(e.stop)
 	e.work.Signal()
 	e.told.Signal()
+	e.asked.Broadcast()
 	done := make(chan error, 1)
 	go func() {
 		e.over.Wait()

@@ -41,11 +41,8 @@ type entry struct {
 
 // target is a session that gets a message.
 type target struct {
-	q     *queue
-	more  *[]uint32
-	sub   uint32
-	qos   packet.QoS
-	flags uint8
+	q *queue
+	how
 }
 
 // claimed is an answer to Claim that waits for the commit.
@@ -60,6 +57,7 @@ type claimed struct {
 type seg struct {
 	first, end uint64 // numbers; end 0: it still grows
 	live       int64  // targets that have not finished
+	kept       int64  // messages on the disk after it was thinned out, 0: it was not
 }
 
 // segSize is the number of messages after which a segment ends.
@@ -235,6 +233,7 @@ func (e *Engine) commitNext() bool {
 		return false
 	}
 	e.unsynced, e.committing = !synced, nil
+	e.written = max(e.written, g.first+uint64(len(g.entries))-1)
 	g.committed = true
 	e.settle(g)
 	e.notes = append(e.notes, note{g: g})

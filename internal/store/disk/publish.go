@@ -101,12 +101,12 @@ func (e *Engine) put(m *packet.Publish, to []store.Target, hard bool, c store.Co
 	for i := range to {
 		t := &to[i]
 		q := t.To.(*queue)
-		if k := len(q.refs); k > 0 && q.refs[k-1].lsn == lsn {
+		if q.last == lsn {
 			second = append(second, *t)
 			continue
 		}
 		if q.take(m, t, lsn, bytes, l) {
-			g.targets = append(g.targets, target{q: q, more: t.More, sub: t.Sub, qos: t.QoS, flags: t.Flags})
+			g.targets = append(g.targets, target{q: q, how: how{more: t.More, sub: t.Sub, qos: t.QoS, flags: t.Flags}})
 			n++
 		}
 	}

@@ -15,43 +15,75 @@ import (
 )
 
 // format is the version of the keys and records.
-const format = 1
+const format = 2
 
 const (
 	keyFormat = "xformat"
 	keySid    = "xsid" // the highest session number given
 )
 
-// load reads everything but the messages. Nobody else has the engine yet.
+// loading is what only a start needs.
+type loading struct {
+	e    *Engine
+	all  []*queue                       // by number
+	sent map[uint64]map[uint64]recorded // QoS 2 in flight: by session, then by message
+}
+
+// recorded is a QoS 2 message in flight, as its record has it.
+type recorded struct {
+	id uint16
+	outbound
+}
+
+// load reads everything but the messages and the subscriptions. Nobody else
+// has the engine yet.
 func (e *Engine) load() error {
 	if err := e.checkFormat(); err != nil {
 		return err
 	}
-	bySid := map[uint64]*queue{}
-	done := map[uint64]map[uint64]bool{} // finished beyond the cursor
+	l := &loading{e: e, sent: map[uint64]map[uint64]recorded{}}
 	for _, part := range []struct {
 		prefix byte
 		each   func(key, v []byte) error
 	}{
-		{'s', func(key, v []byte) error { return e.loadSession(bySid, key, v) }},
-		{'u', func(key, v []byte) error { return loadSub(bySid, key, v) }},
-		{'a', func(key, v []byte) error { return e.loadCursor(bySid, done, key, v) }},
+		{'s', l.session},
+		{'a', l.cursor},
+		{'d', l.inbound},
+		{'o', l.outbound},
 		{'r', func(_, v []byte) error { return e.loadRetained(v) }},
 	} {
 		if err := e.scan(part.prefix, part.each); err != nil {
 			return err
 		}
 	}
-	if err := e.loadTargets(bySid, done); err != nil {
+	if err := l.targets(); err != nil {
 		return err
 	}
-	for _, prefix := range []byte{'d', 'o'} { // behind the targets, which they mean
-		err := e.scan(prefix, func(key, v []byte) error { return e.loadHandshake(bySid, key, v) })
-		if err != nil {
-			return err
+	for _, q := range l.all {
+		if q.w != nil { // its next cursor must not fall behind what it has finished
+			for _, x := range q.w.given {
+				q.last = max(q.last, x.end)
+			}
 		}
+		e.lsn = max(e.lsn, q.last)
 	}
 	return nil
+}
+
+// find is the session with a number, nil: it is gone.
+func (l *loading) find(sid uint64) *queue {
+	n := len(l.all)
+	if n == 0 {
+		return nil
+	}
+	if i := sid - l.all[0].sid; i < uint64(n) && l.all[i].sid == sid { // none is missing before it
+		return l.all[i]
+	}
+	i, ok := slices.BinarySearchFunc(l.all, sid, func(q *queue, sid uint64) int { return cmp.Compare(q.sid, sid) })
+	if !ok {
+		return nil
+	}
+	return l.all[i]
 }
 
 // checkFormat refuses what this program does not know, and marks a new database.
@@ -116,50 +148,71 @@ func sidOf(key []byte) uint64 {
 	return binary.BigEndian.Uint64(key[1:])
 }
 
-func (e *Engine) loadSession(by map[uint64]*queue, key, v []byte) error {
-	q := &queue{e: e, sid: sidOf(key)}
+func (l *loading) session(key, v []byte) error {
+	q := &queue{e: l.e, sid: sidOf(key)}
 	if err := q.parseRecord(v); err != nil {
 		return err
 	}
-	by[q.sid], e.sessions[q.id] = q, q
-	e.sid = max(e.sid, q.sid)
+	l.all = append(l.all, q)
+	l.e.sessions[q.id] = q
+	l.e.sid = max(l.e.sid, q.sid)
 	return nil
 }
 
-func loadSub(by map[uint64]*queue, key, v []byte) error {
-	r := reader{b: v}
-	s := store.Sub{Options: packet.SubOptions(r.byte()), ID: uint32(r.uint())}
-	if q := by[sidOf(key)]; q != nil {
-		s.Filter = string(key[9:])
-		q.subs = append(q.subs, s)
+func (l *loading) cursor(key, v []byte) error {
+	last, beyond, err := parseCursor(v)
+	if err != nil {
+		return err
 	}
-	if r.bad {
+	l.e.lsn = max(l.e.lsn, last)
+	q := l.find(sidOf(key))
+	if q == nil {
+		return nil
+	}
+	q.last = last
+	for _, s := range beyond { // the next cursor has to name them again
+		q.win().given = append(q.w.given, given{ref: ref{lsn: s.first}, end: s.last, done: true})
+	}
+	return nil
+}
+
+func (l *loading) inbound(key, _ []byte) error {
+	if len(key) != 11 {
 		return errShort
 	}
-	return nil
-}
-
-func (e *Engine) loadCursor(by map[uint64]*queue, done map[uint64]map[uint64]bool, key, v []byte) error {
-	r := reader{b: v}
-	sid := sidOf(key)
-	last := r.uint()
-	e.lsn = max(e.lsn, last)
-	q := by[sid]
-	if q != nil {
-		q.cursor = last
-	}
-	for len(r.b) > 0 {
-		last += r.uint()
-		e.lsn = max(e.lsn, last)
-		if done[sid] == nil {
-			done[sid] = map[uint64]bool{}
+	if q := l.find(sidOf(key)); q != nil {
+		if q.win().inbound == nil {
+			q.w.inbound = map[uint16]struct{}{}
 		}
-		done[sid][last] = true
-	}
-	if r.bad {
-		return errShort
+		q.w.inbound[binary.BigEndian.Uint16(key[9:])] = struct{}{}
 	}
 	return nil
+}
+
+func (l *loading) outbound(key, v []byte) error {
+	if len(key) != 11 {
+		return errShort
+	}
+	x, err := parseOutbound(key, v)
+	if err != nil {
+		return err
+	}
+	sid := sidOf(key)
+	if l.sent[sid] == nil {
+		l.sent[sid] = map[uint64]recorded{}
+	}
+	l.sent[sid][x.lsn] = x
+	return nil
+}
+
+// parseOutbound reads a record of a QoS 2 message in flight.
+func parseOutbound(key, v []byte) (x recorded, err error) {
+	r := reader{b: v}
+	x = recorded{id: binary.BigEndian.Uint16(key[9:]), outbound: outbound{recorded: r.byte() == 1, lsn: r.uint()}}
+	if r.bad {
+		return x, errShort
+	}
+	return x, nil
 }
 
 func (e *Engine) loadRetained(v []byte) error {
@@ -172,8 +225,9 @@ func (e *Engine) loadRetained(v []byte) error {
 	return nil
 }
 
-// loadTargets goes from one group's record to the next, past the messages.
-func (e *Engine) loadTargets(by map[uint64]*queue, done map[uint64]map[uint64]bool) error {
+// targets goes from one group's record to the next, past the messages.
+func (l *loading) targets() error {
+	e := l.e
 	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{'m'}, UpperBound: []byte{'n'}})
 	if err != nil {
 		return err
@@ -194,7 +248,7 @@ func (e *Engine) loadTargets(by map[uint64]*queue, done map[uint64]map[uint64]bo
 			last = &seg{first: first}
 			e.segs = append(e.segs, last)
 		}
-		n, err := e.loadGroup(by, done, last, first, it.Value())
+		n, err := l.group(last, first, it.Value())
 		if err != nil {
 			return fmt.Errorf("record %x: %w", key, err)
 		}
@@ -219,81 +273,39 @@ func (e *Engine) loadTargets(by map[uint64]*queue, done map[uint64]map[uint64]bo
 	return nil
 }
 
-// loadGroup reads one record of targets; n is how many numbers the group has.
-func (e *Engine) loadGroup(by map[uint64]*queue, done map[uint64]map[uint64]bool, s *seg, first uint64, v []byte) (n uint64, err error) {
-	r := reader{b: v}
-	n = r.uint()
-	for range r.count() {
-		lsn := first + r.uint()
-		size := uint32(r.uint())
-		for range r.count() {
-			sid, t := r.target()
-			q := by[sid]
-			if q == nil || lsn <= q.cursor {
-				continue
-			}
-			if done[sid][lsn] { // the next cursor has to name it again
-				q.refs = append(q.refs, ref{lsn: lsn, given: true, done: true})
-				q.ahead++
-				continue
-			}
-			q.refs = append(q.refs, ref{lsn: lsn, more: t.more, sub: t.sub, size: size, qos: t.qos, flags: t.flags})
-			q.bytes += int(size)
-			e.queued++
-			e.queuedBytes += int64(size)
-			s.live++
+// group reads one record of targets; n is how many numbers the group has.
+func (l *loading) group(s *seg, first uint64, v []byte) (n uint64, err error) {
+	n, err = eachTarget(v, func(place uint64, size uint32, sid uint64, h how) {
+		lsn := first + place
+		q := l.find(sid)
+		if q == nil || lsn <= q.last || q.finished(lsn) {
+			return
 		}
+		s.live++
+		r := ref{lsn: lsn, how: h, size: size}
+		x, sent := l.sent[sid][lsn]
+		if !sent {
+			q.push(&r)
+			return
+		}
+		w := q.win()
+		i := w.search(lsn)
+		w.given = slices.Insert(w.given, i, given{ref: r, end: lsn})
+		w.send(i, x.id, x.outbound)
+	})
+	if err == nil && n == 0 {
+		err = errShort
 	}
-	if r.bad || n == 0 {
-		return 0, errShort
-	}
-	return n, nil
+	return n, err
 }
 
-func (e *Engine) loadHandshake(by map[uint64]*queue, key, v []byte) error {
-	q := by[sidOf(key)]
-	if len(key) != 11 {
-		return errShort
+// finished reports whether a number is in a run that the cursor told of.
+func (q *queue) finished(lsn uint64) bool {
+	if q.w == nil {
+		return false
 	}
-	id := binary.BigEndian.Uint16(key[9:])
-	switch {
-	case q == nil:
-	case key[0] == 'd':
-		if q.inbound == nil {
-			q.inbound = map[uint16]struct{}{}
-		}
-		q.inbound[id] = struct{}{}
-	default:
-		r := reader{b: v}
-		o := outbound{recorded: r.byte() == 1, lsn: r.uint()}
-		if r.bad {
-			return errShort
-		}
-		i := q.waits(o.lsn)
-		if i < 0 {
-			break // it is finished
-		}
-		if q.out == nil {
-			q.out = map[uint16]outbound{}
-		}
-		q.out[id] = o
-		x := &q.refs[i]
-		x.given, x.pid = true, id
-		q.ahead++
-		q.bytes -= int(x.size)
-		e.queued--
-		e.queuedBytes -= int64(x.size)
-	}
-	return nil
-}
-
-// waits is the place of a message that was not handed out, or -1.
-func (q *queue) waits(lsn uint64) int {
-	i, ok := slices.BinarySearchFunc(q.refs, lsn, func(r ref, lsn uint64) int { return cmp.Compare(r.lsn, lsn) })
-	if !ok || q.refs[i].done {
-		return -1
-	}
-	return i
+	i := q.w.search(lsn + 1)
+	return i > 0 && q.w.given[i-1].done && lsn <= q.w.given[i-1].end
 }
 
 // Recover implements store.Engine.
@@ -302,9 +314,17 @@ func (e *Engine) Recover(yield func(*store.Stored) bool) error {
 	all := slices.Collect(maps.Values(e.sessions))
 	e.mu.Unlock()
 	slices.SortFunc(all, func(a, b *queue) int { return cmp.Compare(a.sid, b.sid) })
+	subs, err := e.subscriptions()
+	if err != nil {
+		return fmt.Errorf("recover subscriptions: %w", err)
+	}
+	defer subs.it.Close()
 	now := time.Now().Unix()
 	for _, q := range all {
 		st, err := q.stored(now)
+		if err == nil {
+			st.Subs, err = subs.of(q)
+		}
 		if err != nil {
 			return fmt.Errorf("recover session %q: %w", q.id, err)
 		}
@@ -312,7 +332,75 @@ func (e *Engine) Recover(yield func(*store.Stored) bool) error {
 			return nil
 		}
 	}
-	return nil
+	return subs.rest()
+}
+
+// subscriptions reads the subscriptions of sessions in the order of their
+// numbers.
+type subscriptions struct {
+	e  *Engine
+	it *pebble.Iterator
+}
+
+func (e *Engine) subscriptions() (*subscriptions, error) {
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{'u'}, UpperBound: []byte{'u' + 1}})
+	if err != nil {
+		return nil, err
+	}
+	it.First()
+	return &subscriptions{e, it}, nil
+}
+
+// of are the subscriptions of the next session.
+func (s *subscriptions) of(q *queue) (subs []store.Sub, err error) {
+	for ; s.it.Valid(); s.it.Next() {
+		sid := sidOf(s.it.Key())
+		if sid > q.sid {
+			break
+		}
+		if sid < q.sid {
+			s.orphan(sid)
+			continue
+		}
+		x, err := parseSub(s.it.Key(), s.it.Value())
+		if err != nil {
+			return nil, fmt.Errorf("record %x: %w", s.it.Key(), err)
+		}
+		if subs == nil {
+			subs = make([]store.Sub, 0, 1)
+		}
+		subs = append(subs, x)
+		q.subbed = true
+	}
+	return subs, s.it.Error()
+}
+
+// rest are those of sessions that have ended.
+func (s *subscriptions) rest() error {
+	for ; s.it.Valid(); s.it.Next() {
+		s.orphan(sidOf(s.it.Key()))
+	}
+	return s.it.Error()
+}
+
+// orphan has the subscriptions of a session deleted that is no more.
+func (s *subscriptions) orphan(sid uint64) {
+	s.e.mu.Lock()
+	defer s.e.mu.Unlock()
+	if n := len(s.e.orphans); n == 0 || s.e.orphans[n-1] != sid {
+		s.e.orphans = append(s.e.orphans, sid)
+	}
+}
+
+// parseSub reads a subscription.
+func parseSub(key, v []byte) (s store.Sub, err error) {
+	r := reader{b: v}
+	s = store.Sub{Options: packet.SubOptions(r.byte()), ID: uint32(r.uint())}
+	if r.bad || len(key) < 9 {
+		return s, errShort
+	}
+	s.Filter = string(key[9:])
+	return s, nil
 }
 
 // stored is the session for Recover; from then on its connection has ended.
@@ -321,15 +409,15 @@ func (q *queue) stored(now int64) (*store.Stored, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if q.detached == 0 { // it was connected at the crash
-		q.detached, q.armed = now, q.will != nil
+		q.detached, q.armed = uint32(now), q.will != nil
 		if !e.want(nil, 0) {
 			return nil, e.err
 		}
 		q.save()
 	}
 	st := &store.Stored{
-		ClientID: q.id, Session: q, Expiry: q.expiry, Detached: q.detached, Will: q.will, WillArmed: q.armed,
-		Subs: slices.Clone(q.subs), Inbound: q.inboundIDs(), Out: q.outbounds(),
+		ClientID: q.id, Session: q, Expiry: q.expiry, Detached: int64(q.detached), Will: q.will, WillArmed: q.armed,
+		Inbound: q.inboundIDs(), Out: q.outbounds(),
 	}
 	for i := range st.Out {
 		o := &st.Out[i]
@@ -337,11 +425,11 @@ func (q *queue) stored(now int64) (*store.Stored, error) {
 		if o.Recorded || k < 0 {
 			continue
 		}
-		m, err := e.read(o.LSN)
+		m, err := readMessage(e.db, o.LSN)
 		if err != nil {
 			return nil, fmt.Errorf("read message %x: %w", messageKey(o.LSN, kindMessage), err)
 		}
-		r := &q.refs[k]
+		r := &q.w.given[k]
 		o.Delivery = store.Delivery{Msg: m, More: r.more, LSN: r.lsn, Sub: r.sub, QoS: r.qos, Flags: r.flags}
 	}
 	return st, nil

@@ -198,7 +198,8 @@ type client struct {
 	answers atomic.Int32
 	ready   chan struct{} // holds one while Ready was called and not taken
 	readies atomic.Int32
-	empty   int // how often Next ran empty
+	empty   int // how often Next left nothing
+	said    int // how often Next returned more == false
 }
 
 // Claimed implements store.Sink.
@@ -247,9 +248,24 @@ func (c *client) target() store.Target { return store.Target{To: c.s, QoS: 1} }
 func (c *client) next(n int, now uint32) (got []store.Delivery) {
 	c.k.Helper()
 	buf := make([]store.Delivery, n)
-	n, more := c.s.Next(buf, now)
-	if !more {
-		c.empty++
+	n = 0
+	for {
+		k, more := c.s.Next(buf[n:], now)
+		if !more {
+			c.said++
+		}
+		if n += k; n == len(buf) && more {
+			break
+		}
+		if left, _ := c.s.Queued(); !more && left == 0 {
+			c.empty++
+			break
+		}
+		if !more && n < len(buf) { // what is left is on its way
+			await(c.k, "Ready after Next has left something", c.ready)
+		} else if n == len(buf) {
+			break
+		}
 	}
 	for _, d := range buf[:n] {
 		c.s.Ack(d.LSN)
