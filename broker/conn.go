@@ -53,6 +53,7 @@ const (
 	stLine                 // waits for the session's owner to leave
 	stClaim                // the store is asked for the session
 	stOnline               // CONNACK sent
+	stLeft                 // DISCONNECT came: its effect is not on the disk yet
 	stOver                 // ends
 )
 
@@ -66,6 +67,8 @@ const (
 	sigKick                        // Broker.Disconnect
 	sigShutdown                    // the broker drains
 	sigAccess                      // an Authorizer's answer is there
+	sigSettled                     // the session's detachment or end is on the disk
+	sigFailed                      // or, with sigSettled, will never be
 )
 
 // kickShift is where the reason code of sigKick stands in conn.signals.
@@ -143,6 +146,9 @@ func (h *handler) Feed(tt *transport.Turn, tc *transport.Conn, in []byte) (used 
 	t.begin(tt)
 	defer t.finish(c)
 	for {
+		if c.state == stLeft { // nothing counts behind a DISCONNECT, but the end is still seen
+			return len(in), nil
+		}
 		limit := int(c.maxPacket)
 		if c.state != stOnline {
 			limit = t.o.MaxConnectSize
@@ -320,8 +326,19 @@ func (h *handler) Woken(tt *transport.Turn, tc *transport.Conn) error {
 
 func (c *conn) woken(t *turn) error {
 	sig := c.signals.Swap(0)
-	if c.state == stOver {
+	switch {
+	case c.state == stOver:
 		return nil
+	case c.state == stLeft: // where the store has failed, there is no use in waiting
+		if sig&sigSettled == 0 {
+			return nil
+		}
+		c.state = stOver
+		return errLeft
+	case sig&sigSettled != 0 && c.setup != nil:
+		if c.setup.ending = endNone; sig&sigFailed != 0 {
+			c.setup.ending = endFailed
+		}
 	}
 	if sig&sigAccess != 0 {
 		c.flags &^= flagAccess
@@ -405,6 +422,9 @@ func (h *handler) Timeout(tt *transport.Turn, tc *transport.Conn) error {
 	defer t.finish(c)
 	switch c.state {
 	case stOnline:
+	case stLeft:
+		c.state = stOver
+		return errLeft
 	case stNew:
 		c.state = stOver
 		return c.refused(&over{packet.UnspecifiedError, "no CONNECT in time"})
@@ -427,9 +447,12 @@ func (h *handler) Gone(tt *transport.Turn, tc *transport.Conn, err error) {
 
 func (c *conn) gone(t *turn, err error) {
 	switch {
+	case c.state == stLeft:
+		c.state = stOver
+		return
 	case c.s != nil:
 		c.state = stOver
-		c.detach(t, err)
+		c.detach(t, err, nil)
 		return
 	case c.state != stOver && c.setup != nil:
 		c.refused(fmt.Errorf("ended before CONNACK: %w", err))

@@ -26,8 +26,20 @@ type setup struct {
 	claim   atomic.Pointer[claim]      // the store's answer
 	inLine  bool
 	claimed bool // the store was asked
+	ending  end  // of the session that it discards
 	asked   bool // somebody else has seen it
 }
+
+// end is how far the end of a session has come that a CONNECT discards.
+type end uint8
+
+const (
+	endNone   end = iota // there was none, or it is off the disk
+	endWaits             // after a crash it might come back
+	endFailed            // it will
+)
+
+var errNotEnded = errors.New("the session before it cannot be discarded")
 
 // enhanced is the state of an enhanced authentication.
 type enhanced struct {
@@ -54,7 +66,7 @@ func (t *turn) giveSetup(u *setup) {
 		return // an authenticator or the store may still hold it
 	}
 	u.Connect = packet.Connect{}
-	u.id, u.assigned, u.expiry, u.alive, u.data, u.inLine, u.claimed = "", false, 0, 0, nil, false, false
+	u.id, u.assigned, u.expiry, u.alive, u.data, u.inLine, u.claimed, u.ending = "", false, 0, 0, nil, false, false, endNone
 	u.answer.Store(nil)
 	u.grant.Store(nil)
 	u.claim.Store(nil)
@@ -266,7 +278,9 @@ func (c *conn) acquired(t *turn) error {
 	if s.store != nil && u.CleanStart { // [MQTT-3.1.2-4]
 		fresh := newSession(u.id)
 		c.b.registry.replace(s, fresh)
-		c.b.end(t, s)
+		if !c.b.end(t, s, (*settling)(c)) {
+			u.ending = endWaits
+		}
 		s = fresh
 		u.grant.Store(s)
 	}
@@ -316,10 +330,10 @@ func (b *Broker) orphan(s *session, claimed store.Session) {
 	s.setWill(nil)
 	if fresh || s.store == nil {
 		t := b.borrow()
-		b.end(t, s)
+		b.end(t, s, nil)
 		b.give(t)
 	} else {
-		s.store.Detach(s.expiry, false)
+		s.store.Detach(s.expiry, false, nil, 0)
 		b.rest(s, b.clock())
 	}
 	b.registry.release(s, fresh, newSession)
@@ -332,18 +346,24 @@ func (k *sink) Ready() { k.s.wake() }
 func (c *conn) claimed(t *turn) error {
 	u := c.setup
 	a := u.claim.Load()
-	if a == nil {
+	if a == nil || u.ending == endWaits {
 		return transport.ErrPaused
 	}
 	s := u.grant.Load()
-	if a.err != nil {
+	err := a.err
+	if err == nil && u.ending == endFailed {
+		if err = errNotEnded; a.s != nil {
+			a.s.End(nil, 0)
+		}
+	}
+	if err != nil {
 		s.setWill(nil)
 		if s.store != nil {
 			c.b.rest(s, t.nano)
 		}
 		c.b.registry.release(s, s.store == nil, newSession)
 		u.grant.Store(nil)
-		return c.refuse(t, packet.ServerUnavailable, "claim session: "+a.err.Error())
+		return c.refuse(t, packet.ServerUnavailable, "claim session: "+err.Error())
 	}
 	present := a.st != nil
 	if s.store == nil { // else it is the same, and others read it
@@ -572,13 +592,31 @@ func (c *conn) onDisconnect(t *turn, b []byte, hdr int) error {
 	if d.Code == packet.Success { // [MQTT-3.14.4-3]
 		s.will = nil
 	}
-	c.state, c.code = stOver, d.Code
-	return errLeft
+	c.state, c.code = stLeft, d.Code
+	if c.detach(t, errLeft, (*settling)(c)) {
+		c.state = stOver
+		return errLeft
+	}
+	return nil
+}
+
+// settling is a connection that waits until what it did to its session as a
+// whole is on the disk.
+type settling conn
+
+// Done implements store.Completer; any goroutine.
+func (x *settling) Done(_ uint64, err error) {
+	if err != nil {
+		(*conn)(x).signal(sigSettled | sigFailed)
+	} else {
+		(*conn)(x).signal(sigSettled)
+	}
 }
 
 // detach ends the connection's ownership: the session waits for the client to
-// come back, or ends.
-func (c *conn) detach(t *turn, err error) {
+// come back, or ends. done: it need not be waited for, and w is not called; w
+// is nil where nobody waits.
+func (c *conn) detach(t *turn, err error, w store.Completer) (done bool) {
 	s := c.s
 	s.mu.Lock()
 	s.io, s.alias = nil, nil
@@ -595,7 +633,7 @@ func (c *conn) detach(t *turn, err error) {
 	}
 	ended := s.store == nil || s.expiry == 0
 	if ended {
-		c.b.end(t, s)
+		done = c.b.end(t, s, w)
 	} else {
 		if s.will != nil {
 			if s.will.Delay == 0 {
@@ -604,11 +642,13 @@ func (c *conn) detach(t *turn, err error) {
 				s.willAt = t.nano + int64(min(s.will.Delay, s.expiry))*1e9 // 3.1.3.2.2: at the earlier of the two
 			}
 		}
-		s.store.Detach(s.expiry, s.will != nil)
+		done = s.store.Detach(s.expiry, s.will != nil, w, 0)
 		c.b.rest(s, t.nano)
 	}
+	c.s, c.jobs = nil, nil
 	c.b.registry.release(s, ended, newSession)
 	c.b.stats.connected.Add(-1)
+	return done
 }
 
 // rest begins the time in which nobody owns a session that goes on: its timers

@@ -400,12 +400,13 @@ func (c *conn) onAck(t *turn, typ packet.Type, b []byte, hdr int) error {
 // onPubrel ends the receiving side of a QoS 2 message [MQTT-4.3.3-11].
 func (c *conn) onPubrel(t *turn, id uint16) error {
 	code := c.receiver().Release(id)
-	if code == packet.Success && c.s.store != nil {
+	again := c.async != nil && len(c.async.later) > 0 // the PUBREL that it repeats may wait for the store
+	if c.s.store != nil && (code == packet.Success || again) {
 		return c.call(t, func(tok uint64) bool { return c.s.store.Release2(id, c, tok) }, func(t *turn, err error) error {
 			if err != nil {
 				return c.fail(t, packet.UnspecifiedError, "release: "+err.Error())
 			}
-			c.pubcomp(t, id, packet.Success)
+			c.pubcomp(t, id, code)
 			return nil
 		})
 	}

@@ -210,7 +210,7 @@ func (b *Broker) expire(s *session) {
 	ended := end != 0 && now >= end
 	if ended { // [MQTT-4.1.0-2]
 		b.stats.sessionsExpired.Add(1)
-		b.end(t, s)
+		b.end(t, s, nil)
 	} else { // its client came and went meanwhile, or more is due later
 		b.arm(s)
 	}

@@ -120,7 +120,7 @@ func (c *enter) Done(_ uint64, err error) {
 	if err != nil {
 		panic(err)
 	}
-	c.s.Detach(c.expiry, false)
+	c.s.Detach(c.expiry, false, nil, 0)
 	c.done()
 }
 

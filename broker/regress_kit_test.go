@@ -190,6 +190,23 @@ func (s *scriptedSession) Received2(id uint16, c store.Completer, tok uint64) bo
 	return s.call("received2", c, tok, func() { s.Session.Received2(id, nobody{}, 0) })
 }
 
+// Release2 implements store.Session.
+func (s *scriptedSession) Release2(id uint16, c store.Completer, tok uint64) bool {
+	return s.call("release2", c, tok, func() { s.Session.Release2(id, nobody{}, 0) })
+}
+
+// Detach implements store.Session: it is done at once, and told of later.
+func (s *scriptedSession) Detach(expiry uint32, armed bool, c store.Completer, tok uint64) bool {
+	s.Session.Detach(expiry, armed, nil, 0)
+	return c == nil || s.call("detach", c, tok, func() {})
+}
+
+// End implements store.Session, as Detach.
+func (s *scriptedSession) End(c store.Completer, tok uint64) ([]store.Delivery, bool) {
+	shared, _ := s.Session.End(nil, 0)
+	return shared, c == nil || s.call("end", c, tok, func() {})
+}
+
 // accessFunc is an Authorizer.
 type accessFunc func(r *AccessRequest, done func()) Decision
 

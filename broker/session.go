@@ -285,8 +285,10 @@ func (s *session) remove(i int) {
 // end discards the session: its subscriptions, what waits in it, and its
 // place in the store. Its will is published if it is still there. What came
 // through shared subscriptions and was not acknowledged goes to other members.
-// Only the owner calls it, with the connection detached.
-func (b *Broker) end(t *turn, s *session) {
+// Only the owner calls it, with the connection detached. done: it need not be
+// waited for, and c is not called; c may be nil, where nobody waits.
+func (b *Broker) end(t *turn, s *session, c store.Completer) (done bool) {
+	done = true
 	var again []store.Delivery
 	var lost []*packet.Publish
 	s.mu.Lock()
@@ -303,7 +305,9 @@ func (b *Broker) end(t *turn, s *session) {
 	}
 	b.fireWill(t, s) // before the store forgets it
 	if s.store != nil {
-		again = append(again, s.store.End()...)
+		var shared []store.Delivery
+		shared, done = s.store.End(c, 0)
+		again = append(again, shared...)
 	}
 	for _, m := range lost {
 		b.dropped(s, m, DropSessionEnded)
@@ -317,6 +321,7 @@ func (b *Broker) end(t *turn, s *session) {
 	if f := b.opt().Events.SessionEnded; f != nil {
 		f(s.id)
 	}
+	return done
 }
 
 // unshared takes what came through shared subscriptions and may go to another

@@ -197,11 +197,14 @@ type Session interface {
 	Received2(id uint16, c Completer, tok uint64) (done bool)
 	Release2(id uint16, c Completer, tok uint64) (done bool)
 	// Detach ends a connection: the session lives for expiry more seconds, and
-	// its will, if armed, is due after its delay.
-	Detach(expiry uint32, armed bool)
+	// its will, if armed, is due after its delay. Without one it is discarded.
+	// The session may be claimed at once, whether this is done or not. c may be
+	// nil, where nobody waits.
+	Detach(expiry uint32, armed bool, c Completer, tok uint64) (done bool)
 	// End discards the session with all that waits for it, and returns what
-	// came through shared subscriptions and was not handed out.
-	End() (shared []Delivery)
+	// came through shared subscriptions and was not handed out. c may be nil,
+	// where nobody waits.
+	End(c Completer, tok uint64) (shared []Delivery, done bool)
 	// Queued counts the messages that Next has not handed out, and their bytes.
 	Queued() (messages, bytes int)
 }

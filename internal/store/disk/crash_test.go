@@ -152,10 +152,10 @@ func (w *world) step() {
 		if !armed {
 			l.will = ""
 		}
-		l.s.Detach(l.expiry, armed)
+		l.s.Detach(l.expiry, armed, nil, 0)
 		w.flush()
 	case do1 == 23 && w.r.IntN(4) == 0:
-		l.s.End()
+		l.s.End(nil, 0)
 		delete(w.sessions, id)
 		w.flush()
 	}

@@ -209,7 +209,7 @@ func BenchmarkPublish(b *testing.B) {
 			var to []store.Target
 			for i := range 1000 {
 				c := claim(b, e, store.ClaimReq{ClientID: fmt.Sprint(i), Expiry: 100})
-				c.s.Detach(100, false)
+				c.s.Detach(100, false, nil, 0)
 				to = append(to, store.Target{To: c.s, QoS: 1})
 			}
 			m := message(b, "bench/topic", string(make([]byte, 256)), 1, false)

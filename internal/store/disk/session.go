@@ -296,12 +296,12 @@ func (w *window) send(i int, id uint16, o outbound) {
 }
 
 // Detach implements store.Session.
-func (q *queue) Detach(expiry uint32, armed bool) {
+func (q *queue) Detach(expiry uint32, armed bool, c store.Completer, tok uint64) (done bool) {
 	e := q.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if q.ended {
-		return
+		return true
 	}
 	q.sink = nil
 	if q.w != nil {
@@ -313,20 +313,21 @@ func (q *queue) Detach(expiry uint32, armed bool) {
 		q.will = nil
 	}
 	q.armed = q.will != nil
-	if e.want(nil, 0) {
+	if e.want(c, tok) {
 		q.save()
 	}
+	return c == nil
 }
 
 // End implements store.Session.
-func (q *queue) End() (shared []store.Delivery) {
+func (q *queue) End(c store.Completer, tok uint64) (shared []store.Delivery, done bool) {
 	var l ending
 	e := q.e
 	e.mu.Lock()
-	if !q.ended {
+	if done = q.ended || c == nil; !q.ended {
 		q.end(&l)
-		e.want(nil, 0)
+		e.want(c, tok)
 	}
 	e.mu.Unlock()
-	return l.tell()
+	return l.tell(), done
 }

@@ -104,7 +104,7 @@ func TestSubscriptionsGo(t *testing.T) {
 			return c.s.Subscribe([]store.Sub{{Filter: "x/" + id}, {Filter: "y/" + id}}, w, 0), nil
 		})
 		if id != "b" {
-			c.s.End()
+			c.s.End(nil, 0)
 		}
 		if id == "a" {
 			if err := e.sweep(); err != nil {

@@ -164,7 +164,7 @@ func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
 	}
 	e.mu.Unlock()
 	if discarded != nil {
-		discarded.End()
+		discarded.End(nil, 0)
 	}
 	switch {
 	case q == nil:

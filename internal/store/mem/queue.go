@@ -149,14 +149,15 @@ func (q *queue) Queued() (messages, bytes int) {
 }
 
 // Detach implements store.Session.
-func (q *queue) Detach(uint32, bool) {
+func (q *queue) Detach(uint32, bool, store.Completer, uint64) (done bool) {
 	q.mu.Lock()
 	q.sink = nil
 	q.mu.Unlock()
+	return true
 }
 
 // End implements store.Session.
-func (q *queue) End() (shared []store.Delivery) {
+func (q *queue) End(store.Completer, uint64) (shared []store.Delivery, done bool) {
 	q.e.mu.Lock()
 	if q.e.sessions[q.id] == q {
 		delete(q.e.sessions, q.id)
@@ -177,7 +178,7 @@ func (q *queue) End() (shared []store.Delivery) {
 	for _, m := range lost {
 		q.e.o.OnDrop(q.id, m, SessionEnded)
 	}
-	return shared
+	return shared, true
 }
 
 // In memory there is nothing to wait for.

@@ -235,10 +235,24 @@ func (h *handle) Retained(name string, t store.Target) bool { return h.inner.Ret
 func (h *handle) Ack(lsn ...uint64) { h.inner.Ack(lsn...) }
 
 // Detach implements store.Session.
-func (h *handle) Detach(expiry uint32, armed bool) { h.inner.Detach(expiry, armed) }
+func (h *handle) Detach(expiry uint32, armed bool, c store.Completer, tok uint64) (done bool) {
+	if c == nil {
+		return h.inner.Detach(expiry, armed, nil, 0)
+	}
+	return h.call(c, tok, func(c store.Completer) bool { return h.inner.Detach(expiry, armed, c, tok) })
+}
 
 // End implements store.Session.
-func (h *handle) End() (shared []store.Delivery) { return h.inner.End() }
+func (h *handle) End(c store.Completer, tok uint64) (shared []store.Delivery, done bool) {
+	if c == nil {
+		return h.inner.End(nil, 0)
+	}
+	done = h.call(c, tok, func(c store.Completer) (done bool) {
+		shared, done = h.inner.End(c, tok)
+		return done
+	})
+	return shared, done
+}
 
 // Queued implements store.Session.
 func (h *handle) Queued() (messages, bytes int) { return h.inner.Queued() }

@@ -185,7 +185,7 @@ func (m *model) claim(p *peer) {
 
 func (m *model) detach(p *peer) {
 	if p.online {
-		p.c.s.Detach(100, false)
+		p.c.s.Detach(100, false, nil, 0)
 		p.online = false
 	}
 }
@@ -200,7 +200,8 @@ func (m *model) end(p *peer) {
 			want = append(want, w.name)
 		}
 	}
-	if got := topics(p.c.s.End()); !slices.Equal(got, want) {
+	shared, _ := p.c.s.End(nil, 0)
+	if got := topics(shared); !slices.Equal(got, want) {
 		m.k.Errorf("%s: End returns %q, want %q", p.id, got, want)
 	}
 	p.c, p.online, p.queue = nil, false, nil

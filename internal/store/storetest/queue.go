@@ -20,7 +20,7 @@ func testClaim(k *kit) {
 		k.Errorf("a new session has a state: %+v", a.st)
 	}
 	k.must(k.message("t/1", 0), a.target())
-	a.s.Detach(100, false)
+	a.s.Detach(100, false, nil, 0)
 	k.must(k.message("t/2", 0), a.target())
 	b := k.session("b")
 	if b.st != nil {
@@ -35,7 +35,7 @@ func testClaim(k *kit) {
 		if n, bytes := a.s.Queued(); n != 2 || bytes != 8 {
 			k.Errorf("resumed: %d messages of %d bytes, want 2 of 8", n, bytes)
 		}
-		a.s.Detach(100, false)
+		a.s.Detach(100, false, nil, 0)
 	}
 	a = k.session("a")
 	a.expect("resumed", 0, "t/1", "t/2")
@@ -45,7 +45,7 @@ func testClaim(k *kit) {
 func testClaimClean(k *kit) {
 	old := k.session("a")
 	k.must(k.message("t/1", 0), old.target())
-	old.s.Detach(100, false)
+	old.s.Detach(100, false, nil, 0)
 	fresh := k.claim(store.ClaimReq{ClientID: "a", Clean: true, Expiry: 100})
 	if fresh.s == nil || fresh.st != nil {
 		k.Fatalf("clean: session %v, state %v", fresh.s, fresh.st)
@@ -55,11 +55,11 @@ func testClaimClean(k *kit) {
 	k.must(k.message("t/2", 0), old.target())
 	old.expect("discarded", 0)
 	k.must(k.message("t/3", 0), fresh.target())
-	old.s.Detach(100, false)
-	old.s.End()
+	old.s.Detach(100, false, nil, 0)
+	old.s.End(nil, 0)
 	fresh.expect("clean", 0, "t/3")
 	k.stats("the old one has ended", store.Stats{Sessions: 1})
-	fresh.s.Detach(100, false)
+	fresh.s.Detach(100, false, nil, 0)
 	if c := k.claim(store.ClaimReq{ClientID: "a", Clean: true}); c.s != nil || c.st != nil {
 		k.Errorf("clean, without expiry: session %v, state %v", c.s, c.st)
 	}
@@ -73,7 +73,7 @@ func testTakeover(k *kit) {
 	k.must(k.message("t/1", 0), first.target())
 	first.expect("first", 0, "t/1")
 	k.must(k.message("t/2", 0), first.target())
-	first.s.Detach(100, false)
+	first.s.Detach(100, false, nil, 0)
 	second := k.session("a")
 	k.must(k.message("t/3", 0), first.target()) // routed before the takeover was known
 	k.must(k.message("t/4", 0), second.target())
@@ -154,7 +154,7 @@ func testOrder(k *kit) {
 	for i := range 50 {
 		got = append(got, a.next(7, 0)...)
 		if i%10 == 9 {
-			a.s.Detach(100, false)
+			a.s.Detach(100, false, nil, 0)
 			a = k.session("a")
 		}
 	}
@@ -191,7 +191,7 @@ func testExpiry(k *kit) {
 	if got := topics(a.next(1, 1004)); !slices.Equal(got, []string{"never"}) {
 		k.Errorf("the first is %q", got)
 	}
-	a.s.Detach(100, false)
+	a.s.Detach(100, false, nil, 0)
 	a = k.session("a")
 	a.expect("after 6 seconds", 1006, "long", "last")
 	k.must(k.message("gone", 1000, expiry(1)), a.target())
@@ -201,7 +201,7 @@ func testExpiry(k *kit) {
 
 func (k *kit) four(opts ...opt) (a *client, errs []error) {
 	a = k.session("a")
-	a.s.Detach(100, false)
+	a.s.Detach(100, false, nil, 0)
 	for i := range 4 {
 		errs = append(errs, k.publish(k.message(fmt.Sprint("t/", i), 0, opts...), store.Inbound{}, a.target()))
 	}
@@ -219,7 +219,7 @@ func testDropOldest(k *kit) {
 
 func testDropOldestBytes(k *kit) {
 	a, _ := k.four(payload("1234567")) // 10 bytes each
-	a.s.Detach(100, false)
+	a.s.Detach(100, false, nil, 0)
 	k.stats("full", store.Stats{Sessions: 1, Queued: 3, QueuedBytes: 30, Dropped: 1})
 	k.must(k.message("large", 0, payload("twelve bytes")), a.target())
 	k.stats("a larger one", store.Stats{Sessions: 1, Queued: 2, QueuedBytes: 27, Dropped: 3})
@@ -250,7 +250,7 @@ func testRefuse(k *kit) {
 	if !errors.Is(errs[3], store.ErrQuota) {
 		k.Errorf("the fourth: %v, want %v", errs[3], store.ErrQuota)
 	}
-	a.s.Detach(100, false)
+	a.s.Detach(100, false, nil, 0)
 	if err := k.publish(k.message("r", 0, retain), store.Inbound{}, b.target(), a.target()); !errors.Is(err, store.ErrQuota) {
 		k.Errorf("one of two is full: %v, want %v", err, store.ErrQuota)
 	}
@@ -280,7 +280,7 @@ func testReady(k *kit) {
 		k.must(k.message("one more", 0), a.target())
 		a.drain(0)
 	}
-	a.s.Detach(100, false)
+	a.s.Detach(100, false, nil, 0)
 	k.must(k.message("while away", 0), a.target())
 	k.close() // what is late has come
 	if n := int(a.readies.Load()); n > a.said {
@@ -326,7 +326,7 @@ func testEnd(k *kit) {
 		k.must(k.message(fmt.Sprint("t/", i), 0), to)
 	}
 	a.next(1, 0)
-	shared := a.s.End()
+	shared, _ := a.s.End(nil, 0)
 	if got := topics(shared); !slices.Equal(got, []string{"t/2", "t/4"}) {
 		k.Errorf("End returns %q, want t/2 and t/4", got)
 	}
@@ -334,13 +334,13 @@ func testEnd(k *kit) {
 	k.must(k.message("t/7", 0), a.target())
 	k.stats("nothing waits for it", store.Stats{})
 	a.expect("ended", 0)
-	if got := a.s.End(); len(got) != 0 {
+	if got, _ := a.s.End(nil, 0); len(got) != 0 {
 		k.Errorf("a second End returns %q", topics(got))
 	}
 	if c := k.session("a"); c.st != nil {
 		k.Errorf("the next session has a state: %+v", c.st)
 	}
-	a.s.End()
+	a.s.End(nil, 0)
 	k.stats("the old one ends, not the new one", store.Stats{Sessions: 1})
 }
 
@@ -380,7 +380,43 @@ func testHandshakes(k *kit) {
 		}
 	}
 	a.s.Ack(d[0].LSN)
+	k.leave(a)
 	k.close() // a second completion would have come
+}
+
+// leave detaches a session that is claimed again before it is done, and then
+// ends it, twice.
+func (k *kit) leave(a *client) {
+	k.Helper()
+	left := k.call()
+	if a.s.Detach(100, false, left, left.tok) {
+		left.finish(nil)
+	}
+	b := k.session(a.id)
+	if b.st == nil {
+		k.Error("the session is gone")
+	}
+	if err := await(k, "the completion of Detach", left.c); err != nil {
+		k.Errorf("Detach: %v", err)
+	}
+	k.must(k.message("t", 0), b.target())
+	b.expect("detached before it was claimed", 0, "t")
+	for range 2 {
+		ended := k.call()
+		if _, done := b.s.End(ended, ended.tok); done {
+			ended.finish(nil)
+		}
+		if err := await(k, "the completion of End", ended.c); err != nil {
+			k.Errorf("End: %v", err)
+		}
+	}
+	left = k.call()
+	if b.s.Detach(100, false, left, left.tok) {
+		left.finish(nil)
+	}
+	if err := await(k, "the completion of Detach after End", left.c); err != nil {
+		k.Errorf("Detach after End: %v", err)
+	}
 }
 
 // testChurn: sessions come and go while all publish; at the end nothing is
@@ -397,16 +433,16 @@ func testChurn(k *kit) {
 				}
 				c.next(r%8, 0)
 				if r%3 == 0 {
-					c.s.End()
+					c.s.End(nil, 0)
 				} else {
-					c.s.Detach(10, false)
+					c.s.Detach(10, false, nil, 0)
 				}
 			}
 		})
 	}
 	wg.Wait()
 	for i := range clients {
-		k.session(fmt.Sprint(i)).s.End()
+		k.session(fmt.Sprint(i)).s.End(nil, 0)
 	}
 	got := k.e.Stats()
 	got.Dropped = 0
