@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"testing"
@@ -48,7 +47,7 @@ func strs(list []packet.Packet) (s []string) {
 }
 
 func TestOutbox(t *testing.T) {
-	var o outbox
+	o := outbox{highest: 9}
 	one := o.add(7, 1, packet.AtLeastOnce, 10)
 	two := o.add(7, 2, packet.ExactlyOnce, 10)
 	steps := []struct {
@@ -84,16 +83,19 @@ func TestOutbox(t *testing.T) {
 
 // TestOutboxIdentifiers: none is given twice at a time, and never 0.
 func TestOutboxIdentifiers(t *testing.T) {
-	o := outbox{next: 65533}
-	first := o.add(0, 1, packet.AtLeastOnce, 0).id
+	o := outbox{highest: 5}
 	var ids []uint16
+	add := func() { ids = append(ids, o.add(0, 1, packet.AtLeastOnce, 0).id) }
 	for range 4 {
-		ids = append(ids, o.add(0, 1, packet.AtLeastOnce, 0).id)
+		add()
 	}
-	o.next = first - 1
-	ids = append(ids, o.add(0, 1, packet.AtLeastOnce, 0).id)
-	if want := []uint16{65535, 1, 2, 3, 4}; first != 65534 || !slices.Equal(ids, want) {
-		t.Errorf("identifiers %d, %v", first, ids)
+	o.answer(packet.PUBACK, 2, packet.Success)
+	o.answer(packet.PUBACK, 4, packet.Success)
+	for range 3 {
+		add()
+	}
+	if want := []uint16{1, 2, 3, 4, 5, 2, 4}; !slices.Equal(ids, want) {
+		t.Errorf("identifiers %v", ids)
 	}
 }
 
@@ -102,7 +104,8 @@ func TestOutboxIdentifiers(t *testing.T) {
 func TestPublisherResends(t *testing.T) {
 	g := newLedger()
 	w := newWorld("", g)
-	p := &publisher{client: client{w: w, id: "p", v: packet.V5}, wake: make(chan struct{}, 1), rng: rand.New(rand.NewPCG(1, 1))}
+	p := &publisher{client: client{w: w, id: "p", v: packet.V5}, wake: make(chan struct{}, 1)}
+	p.box.highest = 9
 	for n, q := range []packet.QoS{1, 2, 2, 1} {
 		p.live = append(p.live, sending{id: g.addStream(q.String(), q, false, nil), topic: q.String(), qos: q})
 		p.box.add(n, g.send(n), q, 20)

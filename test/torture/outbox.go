@@ -11,6 +11,9 @@ import (
 type outbox struct {
 	list []entry
 	next uint16
+	// highest is the last identifier before 1 comes again. A low one makes each of them come again soon: a broker that
+	// takes a finished one for one still in use drops messages. It must be above the number of messages under way.
+	highest uint16
 }
 
 // entry is a message under way.
@@ -26,7 +29,10 @@ type entry struct {
 // add puts a message at the end and gives it a free identifier.
 func (o *outbox) add(stream int, seq uint64, qos packet.QoS, size int) entry {
 	for {
-		if o.next++; o.next != 0 && o.find(o.next) < 0 {
+		if o.next++; o.next > o.highest {
+			o.next = 1
+		}
+		if o.find(o.next) < 0 {
 			break
 		}
 	}

@@ -81,7 +81,7 @@ func (t *torture) addPublisher(i int) {
 	p := &publisher{
 		client: client{w: t.w, id: fmt.Sprintf("p%d", i), v: []packet.Version{packet.V5, packet.V311}[i%2]},
 		window: t.o.window, rate: t.o.rate / float64(t.o.publishers), size: t.o.size,
-		rng: t.split(), stop: t.stop, wake: make(chan struct{}, 1),
+		rng: t.split(), stop: t.stop, wake: make(chan struct{}, 1), box: outbox{highest: uint16(2 * t.o.window)},
 	}
 	add := func(topic string, qos packet.QoS, retain bool, erases func(uint64) bool) sending {
 		s := sending{t.ledger.addStream(topic, qos, retain, erases), topic, qos, retain, erases}
