@@ -49,7 +49,7 @@ func (g *Group[T]) Len() int { return len(g.Members()) }
 // Members returns the members, some of which may have ended. The slice must not be changed.
 func (g *Group[T]) Members() []Sub[T] {
 	if l := g.members.Load(); l != nil {
-		return l.subs
+		return l.subs()
 	}
 	return nil
 }

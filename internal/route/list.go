@@ -6,12 +6,17 @@ import (
 	"github.com/myelin-mqtt/myelin/topic"
 )
 
-// list is the subscribers of one filter, or the members of one group. It is not changed once it is published, with two exceptions that readers cannot see: subs may be
-// appended to behind the length that they know, and the writers' part of extra. A nil list is empty.
+// list is the subscribers of one filter, or the members of one group. It is not changed once it is published, with two exceptions that readers cannot see: more.subs may
+// be appended to behind the length that they know, and the writers' part of extra. A nil list is empty.
 type list[T comparable] struct {
+	one  [1]Sub[T] // the only one where more is nil: most filters have one subscriber
+	more *more[T]
+}
+
+// more is what a list has unless it is but one subscriber.
+type more[T comparable] struct {
 	subs  []Sub[T]
 	extra *extra[T] // nil while nobody was forgotten and there are no groups
-	one   [1]Sub[T] // where subs is while there is only one: most filters have one subscriber
 }
 
 // extra is what few lists have.
@@ -36,12 +41,32 @@ func newList[T comparable](subs []Sub[T], x *extra[T]) *list[T] {
 	switch {
 	case len(subs) == 0 && (x == nil || len(x.groups) == 0):
 		return nil
-	case len(subs) == 1:
-		l := &list[T]{extra: x, one: [1]Sub[T]{subs[0]}}
-		l.subs = l.one[:]
-		return l
+	case len(subs) == 1 && x == nil:
+		return &list[T]{one: [1]Sub[T]{subs[0]}}
 	}
-	return &list[T]{subs: subs, extra: x}
+	l := new(struct { // in one piece
+		list[T]
+		all more[T]
+	})
+	l.all = more[T]{subs: subs, extra: x}
+	l.list.more = &l.all
+	return &l.list
+}
+
+// subs returns the subscribers.
+func (l *list[T]) subs() []Sub[T] {
+	if l.more != nil {
+		return l.more.subs
+	}
+	return l.one[:]
+}
+
+// extra returns what few lists have, nil if l is not one of them.
+func (l *list[T]) extra() *extra[T] {
+	if l == nil || l.more == nil {
+		return nil
+	}
+	return l.more.extra
 }
 
 // add returns the list with s in it, and 1 if s.To was not. fresh: it is not, so do not look.
@@ -50,36 +75,36 @@ func (l *list[T]) add(s Sub[T], fresh bool) (nl *list[T], added int) {
 		return newList([]Sub[T]{s}, nil), 1
 	}
 	if !fresh {
-		if i := slices.IndexFunc(l.subs, func(o Sub[T]) bool { return o.To == s.To }); i >= 0 {
-			subs := slices.Clone(l.subs)
+		if i := slices.IndexFunc(l.subs(), func(o Sub[T]) bool { return o.To == s.To }); i >= 0 {
+			subs := slices.Clone(l.subs())
 			subs[i] = s
-			return newList(subs, l.extra), 0
+			return newList(subs, l.extra()), 0
 		}
 	}
-	return newList(append(l.subs, s), l.extra), 1
+	return newList(append(l.subs(), s), l.extra()), 1
 }
 
 // forget returns the list without to, and by how much the number of living subscribers has shrunk. In a long list an ended session is only counted, and
 // l itself returned, until enough of them are there; then all that gone recognises are removed at once. That may hit sessions whose own turn to be forgotten is
 // still to come and will be counted a second time, so each cleaning sets the number right.
 func (l *list[T]) forget(to T, gone func(T) bool) (nl *list[T], removed int) {
-	if gone != nil && len(l.subs) > shortList {
-		x := l.extra
+	if gone != nil && len(l.subs()) > shortList {
+		x := l.extra()
 		if x == nil {
 			x = new(extra[T])
-			l = &list[T]{subs: l.subs, extra: x}
+			l = newList(l.subs(), x)
 		}
 		x.dead++
 		x.gone = gone
-		if x.dead*deadFactor < len(l.subs) {
+		if x.dead*deadFactor < len(l.subs()) {
 			return l, 1
 		}
 		nl, removed = l.cleaned(to)
 		return nl, removed + 1
 	}
-	if l.extra != nil && l.extra.dead > 0 {
+	if x := l.extra(); x != nil && x.dead > 0 {
 		nl, removed = l.without(func(o Sub[T]) bool { return o.To == to })
-		if nl == nil || nl.extra.dead*deadFactor < len(nl.subs) {
+		if nl == nil || nl.extra().dead*deadFactor < len(nl.subs()) {
 			return nl, removed
 		}
 		nl, more := nl.cleaned(to)
@@ -90,7 +115,7 @@ func (l *list[T]) forget(to T, gone func(T) bool) (nl *list[T], removed int) {
 
 // cleaned returns the list without to and all ended sessions, and how many more than the ones already counted as dead that were.
 func (l *list[T]) cleaned(to T) (nl *list[T], more int) {
-	x := l.extra
+	x := l.extra()
 	dead, gone := x.dead, x.gone
 	x.dead, x.gone = 0, nil
 	nl, removed := l.without(func(o Sub[T]) bool { return o.To == to || gone(o.To) })
@@ -100,11 +125,11 @@ func (l *list[T]) cleaned(to T) (nl *list[T], more int) {
 // without returns the list without the subscribers that drop names, and their number; l itself if there are none. The last ones move into the gaps, so that few
 // members of a group change their place.
 func (l *list[T]) without(drop func(Sub[T]) bool) (nl *list[T], removed int) {
-	first := slices.IndexFunc(l.subs, drop)
+	first := slices.IndexFunc(l.subs(), drop)
 	if first < 0 {
 		return l, 0
 	}
-	subs := slices.Clone(l.subs)
+	subs := slices.Clone(l.subs())
 	for i := first; i < len(subs); {
 		if !drop(subs[i]) {
 			i++
@@ -115,26 +140,27 @@ func (l *list[T]) without(drop func(Sub[T]) bool) (nl *list[T], removed int) {
 		subs = subs[:last]
 		removed++
 	}
-	return newList(subs, l.extra), removed
+	return newList(subs, l.extra()), removed
 }
 
 // groups returns the shared subscriptions of the filter.
 func (l *list[T]) groups() []*Group[T] {
-	if l == nil || l.extra == nil {
-		return nil
+	if x := l.extra(); x != nil {
+		return x.groups
 	}
-	return l.extra.groups
+	return nil
 }
 
 // group returns the shared subscription with this name, which may have no members.
 func (l *list[T]) group(name string) *Group[T] {
-	if l == nil || l.extra == nil {
+	x := l.extra()
+	if x == nil {
 		return nil
 	}
-	if m := l.extra.byName; m != nil {
-		return m[name]
+	if x.byName != nil {
+		return x.byName[name]
 	}
-	for _, g := range l.extra.groups {
+	for _, g := range x.groups {
 		if g.filter.Share == name {
 			return g
 		}
@@ -151,7 +177,7 @@ func (l *list[T]) join(f topic.Filter, s Sub[T], fresh bool, count *counters) *l
 		l = l.withGroup(g)
 		count.groups.Add(1)
 	case g.members.Load() == nil: // ended, but still in the list
-		l.extra.empty--
+		l.extra().empty--
 		count.groups.Add(1)
 	}
 	m, added := g.members.Load().add(s, fresh)
@@ -165,9 +191,9 @@ func (l *list[T]) withGroup(g *Group[T]) *list[T] {
 	var x extra[T]
 	var subs []Sub[T]
 	if l != nil {
-		subs = l.subs
-		if l.extra != nil {
-			x = *l.extra
+		subs = l.subs()
+		if old := l.extra(); old != nil {
+			x = *old
 		}
 	}
 	x.groups = append(x.groups, g)
@@ -200,7 +226,7 @@ func (l *list[T]) leave(name string, to T, gone func(T) bool, count *counters) (
 		return l, removed
 	}
 	count.groups.Add(-1)
-	x := l.extra
+	x := l.extra()
 	x.empty++
 	if len(x.groups) > shortList && x.empty*deadFactor < len(x.groups) {
 		return l, removed
@@ -214,7 +240,7 @@ func (l *list[T]) leave(name string, to T, gone func(T) bool, count *counters) (
 	if len(y.groups) > fewGroups {
 		y.indexGroups()
 	}
-	return newList(l.subs, y), removed
+	return newList(l.subs(), y), removed
 }
 
 // each yields the subscribers and the members of all groups of the filter.
@@ -222,7 +248,7 @@ func (l *list[T]) each(filter string, yield func(topic.Filter, Sub[T]) bool) boo
 	if l == nil {
 		return true
 	}
-	for _, s := range l.subs {
+	for _, s := range l.subs() {
 		if !yield(topic.Filter{Filter: filter}, s) {
 			return false
 		}

@@ -40,7 +40,7 @@ func (m *merger[T]) merge(lists []*list[T]) (r Result[T], owned bool) {
 	case 0:
 		return r, true
 	case 1:
-		r.Subs, r.Groups, owned = lists[0].subs, lists[0].groups(), true
+		r.Subs, r.Groups, owned = lists[0].subs(), lists[0].groups(), true
 	default:
 		m.reset()
 		for _, l := range lists {
@@ -60,7 +60,7 @@ func (m *merger[T]) merge(lists []*list[T]) (r Result[T], owned bool) {
 func (m *merger[T]) mergeSubs(lists []*list[T]) {
 	total := 0
 	for _, l := range lists {
-		total += len(l.subs)
+		total += len(l.subs())
 	}
 	find := m.scan
 	if total > fewSubs {
@@ -71,7 +71,7 @@ func (m *merger[T]) mergeSubs(lists []*list[T]) {
 	}
 	m.subs = slices.Grow(m.subs, total)
 	for _, l := range lists {
-		for _, s := range l.subs {
+		for _, s := range l.subs() {
 			if i := find(s.To); i >= 0 {
 				m.join(&m.subs[i], s)
 			} else {

@@ -342,17 +342,17 @@ func checkNodes(t interface{ Fatalf(string, ...any) }, k *kids[*sess], from int)
 		}
 		nodes++
 		if int(n.from) != from {
-			t.Fatalf("node %q: label begins at %d, want %d", n.key, n.from, from)
+			t.Fatalf("node %q: label begins at %d, want %d", n.key(), n.from, from)
 		}
 		size, _ := n.kids.Load().size()
 		if n.subs.Load() == nil && size < 2 {
-			t.Fatalf("node %q has no subscribers and %d children", n.key, size)
+			t.Fatalf("node %q has no subscribers and %d children", n.key(), size)
 		}
 		if size == 0 && n.kids.Load() != nil {
-			t.Fatalf("node %q keeps an empty table", n.key)
+			t.Fatalf("node %q keeps an empty table", n.key())
 		}
 		if size > 0 {
-			nodes += checkNodes(t, n.kids.Load(), len(n.key)+1)
+			nodes += checkNodes(t, n.kids.Load(), int(n.size)+1)
 		}
 	}
 	return nodes

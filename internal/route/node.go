@@ -1,8 +1,10 @@
 package route
 
 import (
+	"math"
 	"strings"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/myelin-mqtt/myelin/topic"
 )
@@ -10,11 +12,18 @@ import (
 // node is where the subscribers of one filter hang, or where filters part. Its label is one or more levels, so a filter costs at most two nodes
 // however many levels it has, and a walk is bounded by the number and length of the filters that are there.
 type node[T comparable] struct {
-	key   string // all levels from the root to the end of the label
-	from  uint32 // where in key the label begins
-	grave bool   // not a node: what a slots table has in the place of a removed one
-	kids  atomic.Pointer[kids[T]]
-	subs  atomic.Pointer[list[T]] // nil: nobody subscribes to key itself
+	text *byte  // of the key: all levels from the root to the end of the label
+	size uint32 // of the key
+	from uint32 // where in the key the label begins; isGrave: not a node, but what a slots table has in the place of a removed one
+	kids atomic.Pointer[kids[T]]
+	subs atomic.Pointer[list[T]] // nil: nobody subscribes to the key itself
+}
+
+const isGrave = math.MaxUint32
+
+// newNode returns a node. It holds the bytes of key, without the half of a string's head that a key does not need.
+func newNode[T comparable](key string, from uint32) *node[T] {
+	return &node[T]{text: unsafe.StringData(key), size: uint32(len(key)), from: from}
 }
 
 // kids are the children of a node or of a root. Their address stays when their node is replaced by a split or a merge, so readers that are still in the old
@@ -25,17 +34,24 @@ type kids[T comparable] struct {
 	other atomic.Pointer[slots[T]] // by the hash of the first level of the label
 }
 
-func (n *node[T]) label() string { return n.key[n.from:] }
+func (n *node[T]) key() string { return unsafe.String(n.text, int(n.size)) }
+
+func (n *node[T]) label() string { return n.key()[n.from:] }
+
+func (n *node[T]) grave() bool { return n.from == isGrave }
 
 // begins reports whether level is the first level of the label.
 func (n *node[T]) begins(level string) bool {
-	l := n.key[n.from:]
-	return len(l) >= len(level) && l[:len(level)] == level && (len(l) == len(level) || l[len(level)] == '/') && !n.grave
+	if n.grave() {
+		return false
+	}
+	l := n.label()
+	return len(l) >= len(level) && l[:len(level)] == level && (len(l) == len(level) || l[len(level)] == '/')
 }
 
 // replaced returns a node with other key and label, and the children and subscribers of n.
 func (n *node[T]) replaced(key string, from uint32) *node[T] {
-	c := &node[T]{key: key, from: from}
+	c := newNode[T](key, from)
 	c.kids.Store(n.kids.Load())
 	c.subs.Store(n.subs.Load())
 	return c
@@ -45,21 +61,19 @@ func (n *node[T]) replaced(key string, from uint32) *node[T] {
 type place[T comparable] struct {
 	k    *kids[T]
 	at   *atomic.Pointer[node[T]] // nil: no such child
-	cell *cell[T]                 // at's cell if it is one of k.other
+	hash uint32                   // of the level
+	wild bool                     // it is + or #
 }
 
 // place finds the child of k whose label begins with level.
 func (k *kids[T]) place(level string, h uint32) place[T] {
 	switch level {
 	case "+":
-		return place[T]{k: k, at: &k.plus}
+		return place[T]{k: k, at: &k.plus, wild: true}
 	case "#":
-		return place[T]{k: k, at: &k.hash}
+		return place[T]{k: k, at: &k.hash, wild: true}
 	}
-	if c := k.other.Load().level(h, level); c != nil {
-		return place[T]{k: k, at: &c.n, cell: c}
-	}
-	return place[T]{k: k}
+	return place[T]{k: k, at: k.other.Load().level(h, level), hash: h}
 }
 
 func (p place[T]) node() *node[T] {
@@ -70,26 +84,26 @@ func (p place[T]) node() *node[T] {
 }
 
 // add hangs n, the first with this level, below p.k.
-func (p place[T]) add(h uint32, n *node[T]) {
-	if p.at != nil { // + or #
+func (p place[T]) add(n *node[T]) {
+	if p.wild {
 		p.at.Store(n)
 		return
 	}
 	if s := p.k.other.Load(); s == nil {
-		p.k.other.Store(s.add(h, n))
-	} else if t := s.add(h, n); t != s {
+		p.k.other.Store(s.add(p.hash, n))
+	} else if t := s.add(p.hash, n); t != s {
 		p.k.other.Store(t)
 	}
 }
 
 // remove takes the child away.
-func (p place[T]) remove() {
-	if p.cell == nil {
+func (p place[T]) remove(grave *node[T]) {
+	if p.wild {
 		p.at.Store(nil)
 		return
 	}
 	s := p.k.other.Load()
-	if t := s.remove(p.cell); t != s {
+	if t := s.remove(p.hash, p.at, grave); t != s {
 		p.k.other.Store(t)
 	}
 }
@@ -114,11 +128,11 @@ func (k *kids[T]) size() (n int, one *node[T]) {
 
 // frame is a place in an iteration over a tree: the next child of k to visit.
 type frame[T comparable] struct {
-	k     *kids[T]
-	s     *slots[T]
-	cells []cell[T] // what is left of a row of s
-	row   int       // the next row
-	wild  int       // how many of + and # have been visited
+	k    *kids[T]
+	s    *slots[T]
+	left []atomic.Pointer[node[T]] // what is left of a row of s
+	row  int                       // the next row
+	wild int                       // how many of + and # have been visited
 }
 
 // each yields the subscriptions of all nodes below k. It keeps one frame for each node between the root and where it is, not for each child.
@@ -133,7 +147,7 @@ func (k *kids[T]) each(yield func(topic.Filter, Sub[T]) bool) bool {
 		if n == nil {
 			continue
 		}
-		if !n.subs.Load().each(n.key, yield) {
+		if !n.subs.Load().each(n.key(), yield) {
 			return false
 		}
 		if below := n.kids.Load(); below != nil {
@@ -152,16 +166,16 @@ func (f *frame[T]) child() (n *node[T], ok bool) {
 		}
 		return f.k.hash.Load(), true
 	}
-	for len(f.cells) == 0 {
+	for len(f.left) == 0 {
 		if f.row >= f.s.width() {
 			return nil, false
 		}
-		f.cells = f.s.row(f.row)
+		f.left = f.s.row(f.row).nodes
 		f.row++
 	}
-	n = f.cells[0].n.Load()
-	f.cells = f.cells[1:]
-	if n != nil && n.grave {
+	n = f.left[0].Load()
+	f.left = f.left[1:]
+	if n != nil && n.grave() {
 		n = nil
 	}
 	return n, true

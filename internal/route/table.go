@@ -33,6 +33,7 @@ type Table[T comparable] struct {
 	seed  maphash.Seed
 	epoch atomic.Uint64
 	count counters
+	grave *node[T]
 	exact [1 << shardBits]shard[T] // filters without wildcards, by the hash of the whole filter
 	trie  [1 << shardBits]shard[T] // filters with wildcards, by the hash of their first level
 	wild  shard[T]                 // those whose first level is a wildcard
@@ -49,7 +50,9 @@ type shard[T comparable] struct {
 type counters struct{ subs, shared, groups atomic.Int64 }
 
 // NewTable returns an empty table.
-func NewTable[T comparable]() *Table[T] { return &Table[T]{seed: maphash.MakeSeed()} }
+func NewTable[T comparable]() *Table[T] {
+	return &Table[T]{seed: maphash.MakeSeed(), grave: &node[T]{from: isGrave}}
+}
 
 // Subscribe adds s to filter f or replaces the subscription that s.To has there. fresh: the caller knows that it has none, so nothing is searched and the
 // cost does not depend on the number of subscribers. The table keeps f.Filter, and f.Share with a new group.

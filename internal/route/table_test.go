@@ -35,10 +35,10 @@ func TestSizes(t *testing.T) {
 	if n := unsafe.Sizeof(Sub[*sess]{}); n != 16 {
 		t.Errorf("Sub has %d bytes", n)
 	}
-	if n := unsafe.Sizeof(node[*sess]{}); n > 48 {
+	if n := unsafe.Sizeof(node[*sess]{}); n > 32 {
 		t.Errorf("node has %d bytes", n)
 	}
-	if n := unsafe.Sizeof(list[*sess]{}); n > 48 {
+	if n := unsafe.Sizeof(list[*sess]{}); n > 24 {
 		t.Errorf("list has %d bytes", n)
 	}
 	if n := unsafe.Sizeof(shard[*sess]{}); n != 64 {
@@ -332,7 +332,7 @@ func TestChurn(t *testing.T) {
 		for i := range shards {
 			if s := shards[i].root.other.Load(); s != nil {
 				for i := range s.width() {
-					slots += len(s.row(i))
+					slots += len(s.row(i).hashes)
 				}
 			}
 		}

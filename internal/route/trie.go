@@ -19,8 +19,8 @@ type spot[T comparable] struct {
 // find returns the node whose key is filter, nil if there is none.
 func (t *Table[T]) find(sp spot[T], filter string) *node[T] {
 	if sp.exact {
-		if c := sp.root.other.Load().whole(sp.hash, filter); c != nil {
-			return c.n.Load()
+		if at := sp.root.other.Load().whole(sp.hash, filter); at != nil {
+			return at.Load()
 		}
 		return nil
 	}
@@ -51,11 +51,11 @@ func (t *Table[T]) find(sp spot[T], filter string) *node[T] {
 // grow returns the node whose key is filter, made if there was none.
 func (t *Table[T]) grow(sp spot[T], filter string) *node[T] {
 	if sp.exact {
-		if c := sp.root.other.Load().whole(sp.hash, filter); c != nil {
-			return c.n.Load()
+		if at := sp.root.other.Load().whole(sp.hash, filter); at != nil {
+			return at.Load()
 		}
-		n := &node[T]{key: filter}
-		place[T]{k: sp.root}.add(sp.hash, n)
+		n := newNode[T](filter, 0)
+		place[T]{k: sp.root, hash: sp.hash}.add(n)
 		return n
 	}
 	k, h, at := sp.root, sp.hash, 0
@@ -63,8 +63,8 @@ func (t *Table[T]) grow(sp spot[T], filter string) *node[T] {
 		p := k.place(firstLevel(filter[at:]), h)
 		n := p.node()
 		if n == nil {
-			n = &node[T]{key: filter, from: uint32(at)}
-			p.add(h, n)
+			n = newNode[T](filter, uint32(at))
+			p.add(n)
 			return n
 		}
 		same := common(n.label(), filter[at:])
@@ -87,11 +87,11 @@ func (t *Table[T]) grow(sp spot[T], filter string) *node[T] {
 
 // split returns what takes the place of n: a node that ends where key ends, with what is left of n below it.
 func (t *Table[T]) split(n *node[T], key string) *node[T] {
-	top, k := &node[T]{key: key, from: n.from}, new(kids[T])
-	low := n.replaced(n.key, uint32(len(key)+1))
+	top, k := newNode[T](key, n.from), new(kids[T])
+	low := n.replaced(n.key(), uint32(len(key)+1))
 	level := firstLevel(low.label())
 	h := t.levelHash(level)
-	k.place(level, h).add(h, low)
+	k.place(level, h).add(low)
 	top.kids.Store(k)
 	return top
 }
@@ -100,8 +100,7 @@ func (t *Table[T]) split(n *node[T], key string) *node[T] {
 // no subscribers, the two become one, so that filters that come and go leave no chains behind.
 func (t *Table[T]) prune(sp spot[T], filter string) {
 	if sp.exact {
-		c := sp.root.other.Load().whole(sp.hash, filter)
-		place[T]{k: sp.root, at: &c.n, cell: c}.remove()
+		place[T]{k: sp.root, at: sp.root.other.Load().whole(sp.hash, filter), hash: sp.hash}.remove(t.grave)
 		return
 	}
 	path := t.path(sp, filter)
@@ -116,9 +115,9 @@ func (t *Table[T]) prune(sp spot[T], filter string) {
 		}
 		switch size, c := n.kids.Load().size(); size {
 		case 0:
-			p.remove()
+			p.remove(t.grave)
 		case 1:
-			p.at.Store(c.replaced(c.key, n.from))
+			p.at.Store(c.replaced(c.key(), n.from))
 			return
 		default:
 			return
@@ -134,7 +133,7 @@ func (t *Table[T]) path(sp spot[T], filter string) []place[T] {
 		p := k.place(firstLevel(filter[at:]), h)
 		path = append(path, p)
 		n := p.node()
-		at = len(n.key)
+		at = int(n.size)
 		if at == len(filter) {
 			return path
 		}

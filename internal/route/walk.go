@@ -38,8 +38,8 @@ func (w *walker[T]) walk(t *Table[T], name string, h uint64) {
 	w.reset()
 	w.name = name
 	exact := &t.exact[h>>(64-shardBits)]
-	if c := exact.root.other.Load().whole(uint32(h), name); c != nil {
-		w.take(c.n.Load())
+	if at := exact.root.other.Load().whole(uint32(h), name); at != nil {
+		w.take(at.Load())
 	}
 	if name[0] != '$' { // [MQTT-4.7.2-1]
 		if n := t.wild.root.hash.Load(); n != nil {
@@ -52,8 +52,8 @@ func (w *walker[T]) walk(t *Table[T], name string, h uint64) {
 	w.has(0)
 	first := w.text(0)
 	sh, fh := shardOf(&t.trie, t.seed, first)
-	if c := sh.root.other.Load().level(fh, first); c != nil {
-		w.enter(c.n.Load(), 0, true)
+	if at := sh.root.other.Load().level(fh, first); at != nil {
+		w.enter(at.Load(), 0, true)
 	}
 	for len(w.steps) > 0 {
 		s := w.steps[len(w.steps)-1]
@@ -74,14 +74,17 @@ func (w *walker[T]) below(k *kids[T], at int) {
 		w.enter(n, at, false)
 	}
 	if s := k.other.Load(); s != nil {
-		if c := s.level(w.hash(at), w.text(at)); c != nil {
-			w.enter(c.n.Load(), at, true)
+		if p := s.level(w.hash(at), w.text(at)); p != nil {
+			w.enter(p.Load(), at, true)
 		}
 	}
 }
 
 // enter compares the label of n with the name from level number at. known: the first level has been compared.
 func (w *walker[T]) enter(n *node[T], at int, known bool) {
+	if n.grave() { // removed this moment
+		return
+	}
 	for label, more := n.label(), true; more; at++ {
 		var want string
 		want, label, more = topic.Cut(label)
