@@ -18,7 +18,7 @@ const (
 	duplicate               // a message of QoS 2 that came twice
 	order                   // a message that came first after one that had been sent behind it
 	stranger                // a message that was never sent, or not to this reader, or is not as it was sent
-	session                 // a session whose CONNACK had come is not there any more
+	session                 // a session whose CONNACK had come is not there any more, or one that was ended is
 	retention               // a retained message older than the last acknowledged one, or none
 	subscribed              // a subscription that did not come or go as acknowledged
 	protocol                // an answer that the standard does not allow, a connection that the broker ended
@@ -26,7 +26,7 @@ const (
 )
 
 func (f fault) String() string {
-	return [faults]string{"lost", "duplicated at QoS 2", "out of order", "never sent, or damaged", "sessions lost",
+	return [faults]string{"lost", "duplicated at QoS 2", "out of order", "never sent, or damaged", "sessions wrong",
 		"retained messages wrong", "subscriptions wrong", "protocol"}[f]
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -11,31 +12,40 @@ import (
 )
 
 // prober sees whether subscriptions come and go as acknowledged. Its one session takes a new subscription and gives up
-// the old one, again and again; after each restart it publishes to both topics.
+// the old one, again and again: with an UNSUBSCRIBE, with a DISCONNECT that ends the session, or with a CONNECT that
+// begins a new one. After each restart it publishes to both topics.
 type prober struct {
 	client
 	filter  string // the subscription that was acknowledged; "": none yet
 	removed string // the last one whose end was acknowledged
+	leaving string // the one that the CONNECT under way ends
 	n       int
 	probes  int // subscriptions that were seen to work after a restart
+	ends    int // sessions whose end was acknowledged
 	tried   int // the round of the last probe
+	endedIn int // the round in which a session was ended last
 	id      uint16
 }
 
 func (p *prober) run(ctx context.Context) {
-	p.tried = -1
+	p.tried, p.endedIn = -1, -1
 	for {
 		round, ok := p.w.running(ctx)
 		if !ok {
 			return
 		}
+		clean := p.clean
 		l, ack := p.connect(ctx, round, nil)
 		if l == nil {
 			pause(ctx, time.Millisecond)
 			continue
 		}
 		if !ack.SessionPresent {
-			p.filter, p.removed = "", ""
+			p.filter = ""
+		}
+		if clean {
+			p.removed = p.leaving
+			p.ends++
 		}
 		p.ended(ctx, round, p.session(l, round))
 		l.close()
@@ -50,6 +60,10 @@ func (p *prober) session(l *link, round int) error {
 		}
 	}
 	if _, _, final, _ := p.w.look(); !final {
+		if p.filter != "" && p.endedIn != round && p.n%3 != 0 {
+			p.endedIn = round
+			return p.end(l, round)
+		}
 		if err := p.move(l); err != nil {
 			return err
 		}
@@ -82,6 +96,26 @@ func (p *prober) probe(l *link, round int) error {
 		p.probes++
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		p.w.ledger.note(subscribed, "%s has subscribed to %s, and what was sent there (%d acknowledgements) does not come", p.client.id, p.filter, acks)
+	}
+	return err
+}
+
+// end ends the session with a DISCONNECT, or sees to it that the next CONNECT does.
+func (p *prober) end(l *link, round int) error {
+	old := p.filter
+	// Until the end is confirmed, nothing is known of session and subscription.
+	p.filter, p.removed, p.established = "", "", false
+	if p.n%3 == 1 {
+		p.clean, p.leaving = true, old
+		return errLeft
+	}
+	l.send(&packet.Disconnect{HasSessionExpiry: true})
+	err := l.read(time.Now().Add(patience), func(got packet.Packet) (bool, error) { return true, p.other(l, got) })
+	if errors.Is(err, io.EOF) && p.w.alive(round) {
+		// Nobody has killed the broker yet: it is the answer to the DISCONNECT.
+		p.over, p.removed = true, old
+		p.ends++
+		return errLeft
 	}
 	return err
 }

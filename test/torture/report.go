@@ -49,9 +49,9 @@ func (t *torture) report(out io.Writer) {
 	if t.mourner != nil {
 		wills = t.mourner.wills
 	}
-	fmt.Fprintf(out, "\nsessions taken up again: %d, lost: %d\n", g.resumed, g.counts[session])
+	fmt.Fprintf(out, "\nsessions taken up again: %d, wrong: %d\n", g.resumed, g.counts[session])
 	fmt.Fprintf(out, "retained messages checked: %d, wrong: %d\n", t.keeper.checked, g.counts[retention])
-	fmt.Fprintf(out, "subscriptions checked: %d, wrong: %d; wills of killed connections: %d\n", t.prober.probes, g.counts[subscribed], wills)
+	fmt.Fprintf(out, "subscriptions checked: %d, wrong: %d; sessions ended: %d; wills of killed connections: %d\n", t.prober.probes, g.counts[subscribed], t.prober.ends, wills)
 	fmt.Fprintln(out, "(owed and delivered count each subscriber; duplicates are allowed where QoS 1 is delivered, nowhere else)")
 	for f := range faults {
 		if g.counts[f] == 0 {

@@ -81,14 +81,17 @@ type client struct {
 	v  packet.Version
 	// established: a CONNACK for the session has come, so that it must be there the next time.
 	established bool
-	receiveMax  uint16
+	// over: the session was ended, and the broker has confirmed it, so that it must not be there the next time.
+	over       bool
+	clean      bool // end the old session with the CONNECT
+	receiveMax uint16
 }
 
 // connect takes up the session. The link is nil if the broker is gone.
 func (c *client) connect(ctx context.Context, round int, will *packet.Will) (*link, *packet.Connack) {
 	connect := &packet.Connect{
 		Version: c.v, ClientID: c.id, RequestProblemInfo: true, Will: will,
-		SessionExpiry: 0xFFFFFFFF, ReceiveMax: c.receiveMax,
+		CleanStart: c.clean, SessionExpiry: 0xFFFFFFFF, ReceiveMax: c.receiveMax,
 	}
 	l, ack, err := open(ctx, c.w.addr, connect)
 	if err != nil {
@@ -96,12 +99,15 @@ func (c *client) connect(ctx context.Context, round int, will *packet.Will) (*li
 		return nil, nil
 	}
 	switch {
+	case (c.clean || c.over) && ack.SessionPresent:
+		c.w.ledger.note(session, "the session of %s was ended and is there again", c.id)
+	case c.clean, c.over:
 	case c.established && ack.SessionPresent:
 		c.w.ledger.present()
 	case c.established:
 		c.w.ledger.note(session, "the session of %s is gone", c.id)
 	}
-	c.established = true
+	c.established, c.over, c.clean = true, false, false
 	return l, ack
 }
 
