@@ -143,6 +143,11 @@ type QueueOptions struct {
 	// MaxMessages and MaxBytes (topics and payloads); default 10,000 and
 	// 32 MiB; -1: no limit.
 	MaxMessages, MaxBytes int
+	// TotalMessages and TotalBytes bound the queues of all durable sessions
+	// together; default 10,000,000 messages, and 1 GiB where they are in memory,
+	// no limit where they are on disk; -1: no limit. DropOldest takes from the
+	// longest queue then, and the other policies spare who is connected.
+	TotalMessages, TotalBytes int
 	// Policy of a full queue, default DropOldest.
 	Policy QueuePolicy
 	// QoS0 keeps QoS 0 messages for clients that are away, too, but for those
@@ -173,6 +178,8 @@ const (
 	DefaultMaxOutboundBytes   = 4 << 20
 	DefaultQueueMessages      = 10_000
 	DefaultQueueBytes         = 32 << 20
+	DefaultTotalMessages      = 10_000_000
+	DefaultTotalBytes         = 1 << 30 // in memory; on disk there is no limit
 	DefaultSysInterval        = 10 * time.Second
 	DefaultShutdownGrace      = 10 * time.Second
 	// MaxPacketSize is the largest packet that the protocol has.
@@ -210,6 +217,7 @@ func (o *Options) validate() error {
 		{"MaxSubscriptions", o.MaxSubscriptions, 0}, {"MaxOutboundBytes", o.MaxOutboundBytes, 0}, {"ShutdownGrace", int(o.ShutdownGrace), 0},
 		{"TopicAliasMaximum", o.TopicAliasMaximum, -1}, {"TopicAliasOutbound", o.TopicAliasOutbound, -1},
 		{"Queue.MaxMessages", o.Queue.MaxMessages, -1}, {"Queue.MaxBytes", o.Queue.MaxBytes, -1},
+		{"Queue.TotalMessages", o.Queue.TotalMessages, -1}, {"Queue.TotalBytes", o.Queue.TotalBytes, -1},
 		{"Retain.MaxMessages", o.Retain.MaxMessages, 0}, {"Retain.MaxBytes", int(o.Retain.MaxBytes), 0},
 	} {
 		if x.is < x.from {
@@ -253,12 +261,16 @@ func (o *Options) setDefaults() {
 	def(&o.MaxOutboundBytes, DefaultMaxOutboundBytes)
 	def(&o.Queue.MaxMessages, DefaultQueueMessages)
 	def(&o.Queue.MaxBytes, DefaultQueueBytes)
+	def(&o.Queue.TotalMessages, DefaultTotalMessages)
 	def(&o.SysInterval, DefaultSysInterval)
 	def(&o.ShutdownGrace, DefaultShutdownGrace)
 	if o.Durability == "" {
 		if o.Durability = "fsync"; o.DataDir == "" {
 			o.Durability = "memory"
 		}
+	}
+	if o.Durability == "memory" {
+		def(&o.Queue.TotalBytes, DefaultTotalBytes)
 	}
 	o.MaxConnectSize = min(o.MaxConnectSize, o.MaxPacketSize)
 	if o.Logger == nil {
@@ -271,7 +283,10 @@ func (o *Options) setDefaults() {
 
 // limits are the queue limits with 0 for none.
 func (o *Options) limits() sess.Limits {
-	return sess.Limits{Messages: max(o.Queue.MaxMessages, 0), Bytes: max(o.Queue.MaxBytes, 0), Policy: o.Queue.Policy}
+	return sess.Limits{
+		Messages: max(o.Queue.MaxMessages, 0), Bytes: max(o.Queue.MaxBytes, 0), Policy: o.Queue.Policy,
+		TotalMessages: int64(max(o.Queue.TotalMessages, 0)), TotalBytes: int64(max(o.Queue.TotalBytes, 0)),
+	}
 }
 
 func def[T comparable](p *T, v T) {

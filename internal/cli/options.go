@@ -54,6 +54,10 @@ func links() []link {
 		{"limits.max_outbound_bytes", "max_outbound_bytes", func(o *broker.Options, c config.Config) { o.MaxOutboundBytes = int(c.Limits.MaxOutboundBytes) }},
 		{"queue.max_messages", "queue", func(o *broker.Options, c config.Config) { o.Queue.MaxMessages = zeroIsNone(c.Queue.MaxMessages) }},
 		{"queue.max_bytes", "queue", func(o *broker.Options, c config.Config) { o.Queue.MaxBytes = zeroIsNone(int(c.Queue.MaxBytes)) }},
+		{"queue.total_messages", "queue", func(o *broker.Options, c config.Config) {
+			o.Queue.TotalMessages = zeroIsNone(c.Queue.TotalMessages)
+		}},
+		{"queue.total_bytes", "queue", func(o *broker.Options, c config.Config) { o.Queue.TotalBytes = int(c.Queue.TotalBytes) }},
 		{"queue.policy", "queue", func(o *broker.Options, c config.Config) { o.Queue.Policy = policies()[c.Queue.Policy] }},
 		{"queue.qos0", "queue", func(o *broker.Options, c config.Config) { o.Queue.QoS0 = c.Queue.QoS0 }},
 		{"shared.strategy", "shared", func(o *broker.Options, c config.Config) { o.Shared = strategies()[c.Shared.Strategy] }},

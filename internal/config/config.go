@@ -66,10 +66,12 @@ type Limits struct {
 
 // Queue bounds what waits for a client that is away or slow.
 type Queue struct {
-	MaxMessages int    // messages of one client; 0: no limit
-	MaxBytes    Size   // bytes of one client; 0: no limit
-	Policy      string // drop_oldest, drop_new or refuse
-	QoS0        bool   // whether QoS 0 messages wait for a client that is away
+	MaxMessages   int    // messages of one client; 0: no limit
+	TotalMessages int    // of all durable sessions; 0: no limit
+	TotalBytes    Size   // 0: no limit on disk
+	MaxBytes      Size   // bytes of one client; 0: no limit
+	Policy        string // drop_oldest, drop_new or refuse
+	QoS0          bool   // whether QoS 0 messages wait for a client that is away
 }
 
 // Shared says how a shared subscription chooses a member.
@@ -114,7 +116,7 @@ func Default() Config {
 			TopicAliasOutbound: 32,
 			MaxOutboundBytes:   4 << 20,
 		},
-		Queue:  Queue{MaxMessages: 10_000, MaxBytes: 32 << 20, Policy: "drop_oldest"},
+		Queue:  Queue{TotalMessages: 10_000_000, MaxMessages: 10_000, MaxBytes: 32 << 20, Policy: "drop_oldest"},
 		Shared: Shared{Strategy: "round_robin"},
 		Retain: Retain{Enabled: true},
 		Sys:    Sys{Interval: 10 * time.Second},

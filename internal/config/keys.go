@@ -56,7 +56,7 @@ func Keys() []Key {
 func fixed() []string {
 	return []string{
 		"listeners", "io", "loops", "data", "durability", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
-		"queue.max_messages", "queue.max_bytes", "queue.policy", "queue.qos0",
+		"queue.max_messages", "queue.max_bytes", "queue.total_messages", "queue.total_bytes", "queue.policy", "queue.qos0",
 		"retain.enabled", "retain.max_messages", "retain.max_bytes", "sys.interval",
 	}
 }
@@ -140,6 +140,10 @@ func queueKeys() []Key {
 			"Messages that wait for one client that is away, or too slow. 0: no limit."),
 		size("queue.max_bytes", func(c *Config) any { return &c.Queue.MaxBytes }, 0, 1<<40,
 			"Bytes of the messages that wait for one client, topics and payloads together. 0: no limit."),
+		count("queue.total_messages", func(c *Config) any { return &c.Queue.TotalMessages }, 0, 1<<40,
+			"Messages that wait for all durable sessions together. `drop_oldest` then takes from the longest queue; the other policies spare who is connected. 0: no limit."),
+		size("queue.total_bytes", func(c *Config) any { return &c.Queue.TotalBytes }, 0, 1<<50,
+			"Bytes of those messages, topics and payloads together. On disk the space that is left bounds them, too. 0: no limit on disk, 1GiB in memory."),
 		word("queue.policy", func(c *Config) any { return &c.Queue.Policy }, []string{"drop_oldest", "drop_new", "refuse"},
 			"What a full queue does: drop its oldest message, drop the new one, or refuse the publisher (MQTT 5: reason code 0x97)."),
 		toggle("queue.qos0", func(c *Config) any { return &c.Queue.QoS0 },

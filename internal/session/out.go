@@ -19,11 +19,13 @@ const (
 	Refuse
 )
 
-// Limits bound what waits for one session.
+// Limits bound what waits for one session, and for all stored ones together.
 type Limits struct {
 	Messages int // 0: no limit
 	Bytes    int // topics and payloads, 0: no limit
 	Policy   Policy
+	// TotalMessages and TotalBytes are those of all stored sessions; 0: no limit.
+	TotalMessages, TotalBytes int64
 }
 
 // Full reports whether a message of size bytes finds no room beside n others
@@ -31,6 +33,15 @@ type Limits struct {
 func (l *Limits) Full(n, have, size int) bool {
 	return l.Messages > 0 && n >= l.Messages || l.Bytes > 0 && n > 0 && have+size > l.Bytes
 }
+
+// Over reports whether all sessions together have no room for a message of size
+// bytes beside n others of size have.
+func (l *Limits) Over(n, have int64, size int) bool {
+	return l.TotalMessages > 0 && n >= l.TotalMessages || l.TotalBytes > 0 && n > 0 && have+int64(size) > l.TotalBytes
+}
+
+// Totals reports whether there is a limit for all sessions together.
+func (l *Limits) Totals() bool { return l.TotalMessages > 0 || l.TotalBytes > 0 }
 
 // Out is the sending half of a session.
 type Out struct {

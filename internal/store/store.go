@@ -24,11 +24,20 @@ import (
 // queue, or the whole store is at its limit: reason code 0x97 to the publisher.
 var ErrQuota = errors.New("quota exceeded")
 
-// QuotaError is an ErrQuota that says whose queue is full.
-type QuotaError struct{ ClientID string }
+// QuotaError is an ErrQuota that says whose queue is full; Total: his is not,
+// but all together are.
+type QuotaError struct {
+	ClientID string
+	Total    bool
+}
 
 // Error implements error.
-func (e *QuotaError) Error() string { return "queue of " + strconv.Quote(e.ClientID) + " is full" }
+func (e *QuotaError) Error() string {
+	if e.Total {
+		return "all queues together are full, and " + strconv.Quote(e.ClientID) + " is away"
+	}
+	return "queue of " + strconv.Quote(e.ClientID) + " is full"
+}
 
 // Is makes it an ErrQuota.
 func (*QuotaError) Is(target error) bool { return target == ErrQuota }

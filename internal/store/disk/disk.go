@@ -105,6 +105,7 @@ type Engine struct {
 	notes      []note
 	asked      sync.Cond // the readers': toRead
 	toRead     []*queue
+	holders    store.Holders[*queue]
 	orphans    []uint64 // session numbers whose subscriptions are to be deleted
 	err        error    // the engine has failed, or is closed
 	closing    bool

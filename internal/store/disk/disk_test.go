@@ -18,7 +18,7 @@ import (
 
 func open(t testing.TB, o Options, l storetest.Limits) *Engine {
 	t.Helper()
-	o.Limits = session.Limits{Messages: l.Messages, Bytes: l.Bytes, Policy: session.Policy(l.Policy)}
+	o.Limits = session.Limits{Messages: l.Messages, Bytes: l.Bytes, Policy: session.Policy(l.Policy), TotalMessages: l.TotalMessages}
 	e, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

@@ -62,8 +62,8 @@ func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound,
 		return true, false, e.err
 	case e.o.Limits.Policy == session.Refuse:
 		for i := range to {
-			if q := to[i].To.(*queue); q.refuses(int(size(m))) {
-				return true, false, &store.QuotaError{ClientID: q.id}
+			if err := to[i].To.(*queue).refuses(int(size(m))); err != nil {
+				return true, false, err
 			}
 		}
 	}

@@ -87,6 +87,9 @@ func (q *queue) bytes() int {
 	return q.wait.bytes
 }
 
+// weight is what the queue holds, for holders.
+func (q *queue) weight() uint64 { return store.Weight(q.n(), q.bytes()) }
+
 // waiting is the number of the first message that waits.
 func (q *queue) waiting() uint64 {
 	if q.wait == nil {
@@ -100,10 +103,18 @@ func (q *queue) save() {
 	q.e.open.batch.Set(sidKey('s', q.sid), q.appendRecord(nil), nil)
 }
 
-// refuses reports whether the publisher of a message is told that there is no
-// room: not for a session that is connected and merely slow.
-func (q *queue) refuses(size int) bool {
-	return q.sink == nil && !q.ended && q.e.o.Limits.Full(q.n(), q.bytes(), size)
+// refuses is what the publisher of a message is told where there is no room:
+// nothing for a session that is connected and merely slow.
+func (q *queue) refuses(size int) error {
+	if lim := &q.e.o.Limits; q.sink == nil && !q.ended {
+		switch {
+		case lim.Full(q.n(), q.bytes(), size):
+			return &store.QuotaError{ClientID: q.id}
+		case lim.Over(q.e.queued, q.e.queuedBytes, size):
+			return &store.QuotaError{ClientID: q.id, Total: true}
+		}
+	}
+	return nil
 }
 
 // take puts a message into the queue; false: it does not get in.
@@ -119,6 +130,22 @@ func (q *queue) take(m *packet.Publish, t *store.Target, lsn uint64, size uint32
 			return false
 		}
 		q.dropOldest(l)
+	}
+	for !promised && lim.Over(q.e.queued, q.e.queuedBytes, int(size)) {
+		if lim.Policy != session.DropOldest && q.sink != nil {
+			break // its own limits bound it, and others are to blame
+		}
+		most := q
+		if lim.Policy == session.DropOldest {
+			if m, ok := q.e.holders.Most(); ok {
+				most = m
+			}
+		}
+		if lim.Policy != session.DropOldest || most.n() == 0 {
+			l.lost = append(l.lost, loss{q, m})
+			return false
+		}
+		most.dropOldest(l)
 	}
 	q.push(&ref{lsn: lsn, how: how{more: t.More, sub: t.Sub, qos: t.QoS, flags: t.Flags}, size: size})
 	if q.sink != nil && !q.told {
@@ -140,7 +167,9 @@ func (q *queue) push(r *ref) {
 	if q.wait == nil {
 		q.wait = new(backlog)
 	}
+	was := q.weight()
 	q.wait.push(r)
+	q.e.holders.Moved(q, was, q.weight())
 	q.last = r.lsn
 	q.e.queued++
 	q.e.queuedBytes += int64(r.size)
@@ -149,7 +178,9 @@ func (q *queue) push(r *ref) {
 // handOut moves the first waiting message, of which there is one, to those
 // that were handed out, and gives its place there.
 func (q *queue) handOut() int {
+	was := q.weight()
 	r := q.wait.pop()
+	q.e.holders.Moved(q, was, q.weight())
 	if q.wait.n == 0 {
 		q.wait = nil
 	}
@@ -275,6 +306,7 @@ func (q *queue) end(l *ending) {
 			}
 			e.finished(r.lsn)
 		}
+		e.holders.Moved(q, q.weight(), 0)
 		e.queued -= int64(q.wait.n)
 		e.queuedBytes -= int64(q.wait.bytes)
 	}

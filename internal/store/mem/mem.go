@@ -54,6 +54,7 @@ type Engine struct {
 
 	queued, queuedBytes, retainedBytes atomic.Int64
 	dropped, expired                   atomic.Uint64
+	holders                            store.Holders[*queue]
 }
 
 // Open makes an empty store.
@@ -68,8 +69,8 @@ func Open(o Options) *Engine {
 func (e *Engine) Publish(m *packet.Publish, to []store.Target, in store.Inbound, _ store.Completer, _ uint64) (done bool, err error) {
 	if e.o.Limits.Policy == session.Refuse {
 		for i := range to {
-			if q := to[i].To.(*queue); q.refuses(m) {
-				return true, &store.QuotaError{ClientID: q.id}
+			if err := to[i].To.(*queue).refuses(m); err != nil {
+				return true, err
 			}
 		}
 	}

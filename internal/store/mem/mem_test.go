@@ -11,7 +11,7 @@ import (
 )
 
 func open(l storetest.Limits) *Engine {
-	return Open(Options{Limits: session.Limits{Messages: l.Messages, Bytes: l.Bytes, Policy: session.Policy(l.Policy)}})
+	return Open(Options{Limits: session.Limits{Messages: l.Messages, Bytes: l.Bytes, Policy: session.Policy(l.Policy), TotalMessages: l.TotalMessages}})
 }
 
 func TestContract(t *testing.T) {

@@ -31,12 +31,20 @@ func (q *queue) attach(s store.Sink) {
 
 func (q *queue) n() int { return len(q.items) - q.head }
 
-// refuses reports whether the publisher of m is told that there is no room: not
+// refuses is what the publisher of m is told where there is no room: nothing
 // for a session that is connected and merely slow.
-func (q *queue) refuses(m *packet.Publish) bool {
+func (q *queue) refuses(m *packet.Publish) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.sink == nil && q.e.o.Limits.Full(q.n(), q.bytes, int(size(m)))
+	if n := int(size(m)); q.sink == nil {
+		switch {
+		case q.e.o.Limits.Full(q.n(), q.bytes, n):
+			return &store.QuotaError{ClientID: q.id}
+		case q.e.over(n):
+			return &store.QuotaError{ClientID: q.id, Total: true}
+		}
+	}
+	return nil
 }
 
 // put queues a message, and wakes the session's owner where he sleeps.
@@ -74,10 +82,18 @@ func (q *queue) putNow(m *packet.Publish, name string, t *store.Target, lsn uint
 		}
 		dropped = append(dropped, q.pop().Msg)
 	}
+	if !promised && l.Policy != session.DropOldest && q.sink == nil && q.e.over(n) {
+		q.mu.Unlock()
+		q.e.dropped.Add(1)
+		q.e.o.OnDrop(q.id, m, QueueFull)
+		return true
+	}
+	was := q.weight()
 	q.items = append(q.items, store.Delivery{Msg: m, More: t.More, LSN: lsn, Sub: t.Sub, QoS: t.QoS, Flags: t.Flags})
 	q.bytes += n
 	q.e.queued.Add(1)
 	q.e.queuedBytes.Add(int64(n))
+	q.e.holders.Moved(q, was, q.weight())
 	sink := q.sink
 	if q.told {
 		sink = nil
@@ -91,12 +107,54 @@ func (q *queue) putNow(m *packet.Publish, name string, t *store.Target, lsn uint
 		q.e.dropped.Add(1)
 		q.e.o.OnDrop(q.id, m, QueueFull)
 	}
+	q.e.relieve(q)
+	return true
+}
+
+// weight is what the queue holds, for holders.
+func (q *queue) weight() uint64 { return store.Weight(q.n(), q.bytes) }
+
+// over reports whether all queues together have no room for a message.
+func (e *Engine) over(size int) bool {
+	return e.o.Limits.Over(e.queued.Load(), e.queuedBytes.Load(), size)
+}
+
+// relieve drops messages of the queues that hold most, or of q, until all
+// together are below their limits. The caller holds no lock.
+func (e *Engine) relieve(q *queue) {
+	l := &e.o.Limits
+	if l.Policy != session.DropOldest || !l.Totals() {
+		return
+	}
+	for l.TotalMessages > 0 && e.queued.Load() > l.TotalMessages || l.TotalBytes > 0 && e.queued.Load() > 1 && e.queuedBytes.Load() > l.TotalBytes {
+		most, ok := e.holders.Most()
+		if !ok {
+			most = q
+		}
+		if !most.dropOldest() && most == q {
+			return // others have taken theirs
+		}
+	}
+}
+
+// dropOldest drops the oldest message; false: there is none.
+func (q *queue) dropOldest() bool {
+	q.mu.Lock()
+	if q.n() == 0 {
+		q.mu.Unlock()
+		return false
+	}
+	m := q.pop().Msg
+	q.mu.Unlock()
+	q.e.dropped.Add(1)
+	q.e.o.OnDrop(q.id, m, QueueFull)
 	return true
 }
 
 // pop takes the oldest message; the caller holds the lock and knows that there
 // is one.
 func (q *queue) pop() store.Delivery {
+	was := q.weight()
 	d := q.items[q.head]
 	q.items[q.head] = store.Delivery{}
 	q.head++
@@ -104,6 +162,7 @@ func (q *queue) pop() store.Delivery {
 	q.bytes -= n
 	q.e.queued.Add(-1)
 	q.e.queuedBytes.Add(int64(-n))
+	q.e.holders.Moved(q, was, q.weight())
 	switch {
 	case q.head == len(q.items):
 		q.head = 0

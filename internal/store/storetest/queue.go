@@ -266,6 +266,60 @@ func testRefuse(k *kit) {
 	b.expect("the other", 0, "t/5")
 }
 
+// hog makes two sessions, of which one holds all that all may hold and is away.
+func (k *kit) hog() (hog, small *client) {
+	hog, small = k.session("hog"), k.session("small")
+	hog.s.Detach(100, false)
+	for i := range 40 {
+		k.must(k.message(fmt.Sprint("t/", i), 0), hog.target())
+	}
+	return hog, small
+}
+
+// testTotalDropOldest: who holds most pays for all.
+func testTotalDropOldest(k *kit) {
+	hog, small := k.hog()
+	k.must(k.message("s/1", 0), small.target())
+	k.must(k.message("s/2", 0), small.target())
+	k.must(k.message("both", 0), small.target(), hog.target())
+	small.expect("spared", 0, "s/1", "s/2", "both")
+	hog = k.session("hog")
+	got := topics(hog.drain(0))
+	if len(got) != 37 || got[0] != "t/4" || got[36] != "both" {
+		k.Errorf("the hog has %q", got)
+	}
+	k.stats("all", store.Stats{Sessions: 2, Dropped: 4})
+}
+
+// testTotalDropNew: who is away gets nothing more; who is connected does.
+func testTotalDropNew(k *kit) {
+	hog, small := k.hog()
+	k.must(k.message("s/1", 0), small.target(), hog.target())
+	small.expect("connected", 0, "s/1")
+	k.stats("full", store.Stats{Sessions: 2, Queued: 40, QueuedBytes: 40*4 + 30, Dropped: 1})
+	small.s.Detach(100, false)
+	k.must(k.message("s/2", 0), small.target())
+	k.stats("both away", store.Stats{Sessions: 2, Queued: 40, QueuedBytes: 40*4 + 30, Dropped: 2})
+}
+
+// testTotalRefuse: the publisher is refused for who is away.
+func testTotalRefuse(k *kit) {
+	hog, small := k.hog()
+	if err := k.publish(k.message("s/1", 0), store.Inbound{}, small.target(), hog.target()); !errors.Is(err, store.ErrQuota) {
+		k.Errorf("%v, want %v", err, store.ErrQuota)
+	}
+	k.must(k.message("s/2", 0), small.target())
+	small.expect("connected", 0, "s/2")
+	small.s.Detach(100, false)
+	if err := k.publish(k.message("s/3", 0), store.Inbound{}, small.target()); !errors.Is(err, store.ErrQuota) {
+		k.Errorf("%v, want %v", err, store.ErrQuota)
+	}
+	hog = k.session("hog")
+	hog.next(1, 0)
+	k.must(k.message("s/4", 0), small.target())
+	k.stats("room", store.Stats{Sessions: 2, Queued: 40, QueuedBytes: 39*4 + 30 + 4})
+}
+
 // testReady: Ready comes when there is something, and not again before Next
 // has run empty.
 func testReady(k *kit) {

@@ -17,6 +17,7 @@ import (
 type Limits struct {
 	Messages, Bytes int // 0: no limit
 	Policy          Policy
+	TotalMessages   int64 // of all sessions together
 }
 
 // Policy is what happens to a message for a full queue.
@@ -47,6 +48,9 @@ func Run(t *testing.T, open func(t testing.TB, l Limits) store.Engine) {
 		{"DropOldestBytes", Limits{Bytes: 30}, testDropOldestBytes},
 		{"DropNew", Limits{Messages: 3, Policy: DropNew}, testDropNew},
 		{"Refuse", Limits{Messages: 3, Policy: Refuse}, testRefuse},
+		{"TotalDropOldest", Limits{TotalMessages: 40}, testTotalDropOldest},
+		{"TotalDropNew", Limits{TotalMessages: 40, Policy: DropNew}, testTotalDropNew},
+		{"TotalRefuse", Limits{TotalMessages: 40, Policy: Refuse}, testTotalRefuse},
 		{"Ready", Limits{}, testReady},
 		{"NoLostWakeUp", Limits{}, testNoLostWakeUp},
 		{"End", Limits{}, testEnd},
