@@ -269,7 +269,7 @@ func testRefuse(k *kit) {
 // hog makes two sessions, of which one holds all that all may hold and is away.
 func (k *kit) hog() (hog, small *client) {
 	hog, small = k.session("hog"), k.session("small")
-	hog.s.Detach(100, false)
+	hog.s.Detach(100, false, nil, 0)
 	for i := range 40 {
 		k.must(k.message(fmt.Sprint("t/", i), 0), hog.target())
 	}
@@ -297,7 +297,7 @@ func testTotalDropNew(k *kit) {
 	k.must(k.message("s/1", 0), small.target(), hog.target())
 	small.expect("connected", 0, "s/1")
 	k.stats("full", store.Stats{Sessions: 2, Queued: 40, QueuedBytes: 40*4 + 30, Dropped: 1})
-	small.s.Detach(100, false)
+	small.s.Detach(100, false, nil, 0)
 	k.must(k.message("s/2", 0), small.target())
 	k.stats("both away", store.Stats{Sessions: 2, Queued: 40, QueuedBytes: 40*4 + 30, Dropped: 2})
 }
@@ -310,7 +310,7 @@ func testTotalRefuse(k *kit) {
 	}
 	k.must(k.message("s/2", 0), small.target())
 	small.expect("connected", 0, "s/2")
-	small.s.Detach(100, false)
+	small.s.Detach(100, false, nil, 0)
 	if err := k.publish(k.message("s/3", 0), store.Inbound{}, small.target()); !errors.Is(err, store.ErrQuota) {
 		k.Errorf("%v, want %v", err, store.ErrQuota)
 	}
