@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"runtime"
@@ -20,6 +21,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/myelin-mqtt/myelin/internal/ids"
 	"github.com/myelin-mqtt/myelin/internal/route"
 	"github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
@@ -90,7 +92,8 @@ type Engine struct {
 	mu         sync.Mutex // guards what follows; never held across I/O
 	work       sync.Cond  // the committer's: open is worth a commit
 	told       sync.Cond  // the notifier's: notes
-	sessions   map[string]*queue
+	sessions   *ids.Set[*queue]
+	loaded     []*queue // those that were stored when the engine was opened, by number, for Recover
 	sid, lsn   uint64
 	written    uint64   // the highest number in a committed group
 	open       *group   // takes what comes
@@ -141,7 +144,7 @@ func Open(o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		o: o, log: o.Logger, retained: new(route.Retained[*packet.Publish]),
-		sessions: map[string]*queue{}, stop: make(chan struct{}),
+		sessions: ids.New[*queue](maphash.MakeSeed()), stop: make(chan struct{}),
 	}
 	e.work.L, e.told.L, e.asked.L = &e.mu, &e.mu, &e.mu
 	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
@@ -197,7 +200,7 @@ func (e *Engine) Stats() store.Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return store.Stats{
-		Sessions: len(e.sessions), Queued: int(e.queued), QueuedBytes: e.queuedBytes,
+		Sessions: e.sessions.Len(), Queued: int(e.queued), QueuedBytes: e.queuedBytes,
 		Retained: e.retained.Len(), RetainedBytes: e.retainedBytes,
 		Dropped: e.dropped.Load(), Expired: e.expired.Load(),
 	}

@@ -11,8 +11,8 @@ func next(s store.Session, buf []store.Delivery, now uint32) (n int, more bool) 
 	q := s.(*queue)
 	for {
 		q.e.mu.Lock()
-		if q.sink == nil && !q.ended {
-			q.sink = new(claimer)
+		if q.sink() == nil && !q.ended {
+			q.win().sink = new(claimer)
 		}
 		q.e.mu.Unlock()
 		n, more = q.Next(buf, now)

@@ -25,7 +25,7 @@ func (l *losses) tell(e *Engine) {
 	}
 	for _, x := range l.lost {
 		e.dropped.Add(1)
-		e.o.OnDrop(x.q.id, x.m, store.QueueFull)
+		e.o.OnDrop(x.q.ClientID(), x.m, store.QueueFull)
 	}
 }
 
@@ -49,8 +49,10 @@ func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound,
 	if from != nil && from.ended {
 		from = nil
 	}
-	if q, ok := in.Fired.(*queue); ok && q.will != nil {
-		q.will, q.armed = nil, false
+	if q, ok := in.Fired.(*queue); ok && q.will() != nil {
+		q.setWill(nil)
+		q.armed = false
+		q.slim()
 		if !q.ended && e.want(nil, 0) {
 			q.save()
 		}
