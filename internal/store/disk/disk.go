@@ -61,6 +61,16 @@ type Options struct {
 	// CacheBytes bounds the messages that are kept in memory although they are
 	// on the disk, 0: 16 MiB.
 	CacheBytes int64
+	// MinFreeBytes is the free room on the disk below which it counts as full:
+	// messages that would have to be stored are refused, until there is a
+	// quarter more. 0: 64 MiB, but at most a twentieth of the disk; negative:
+	// the disk is full when it refuses a write.
+	MinFreeBytes int64
+	// ReserveBytes is the size of a file that is given up when the disk refuses
+	// a write, so that what has begun can end. 0: 32 MiB, but at most a fortieth
+	// of the disk; negative: none. Neither this nor MinFreeBytes counts where
+	// the file system does not tell its free room.
+	ReserveBytes int64
 	// OnDrop is told of every message that a limit, its expiry or the end of
 	// its session cost; clientID is "" for a retained one. m is nil where the
 	// message is not in memory. It must not block, and not call the engine.
@@ -68,6 +78,7 @@ type Options struct {
 	OnDrop func(clientID string, m *packet.Publish, why store.Reason)
 	// Logger gets faults, nil: nobody does.
 	Logger *slog.Logger
+	pause  time.Duration // between two attempts at a write that finds no room, 0: 200 ms
 }
 
 var (
@@ -87,6 +98,7 @@ type Engine struct {
 	cache    *pebble.Cache
 	retained *route.Retained[*packet.Publish]
 	over     sync.WaitGroup // the engine's goroutines
+	space    *space
 	stop     chan struct{}
 
 	mu         sync.Mutex // guards what follows; never held across I/O
@@ -101,10 +113,12 @@ type Engine struct {
 	recentN    int64    // what their messages cost
 	entries    int      // of recent
 	segs       []*seg
-	committing *group   // sealed, and not committed yet
-	unsynced   bool     // something was written without a sync
-	dirty      []*queue // their cursors have moved
-	dead       []*seg   // to be deleted with the next group
+	committing *group    // sealed, and not committed yet
+	sealed     time.Time // since when
+	late       bool      // it waits for room on the disk
+	unsynced   bool      // something was written without a sync
+	dirty      []*queue  // their cursors have moved
+	dead       []*seg    // to be deleted with the next group
 	notes      []note
 	asked      sync.Cond // the readers': toRead
 	toRead     []*queue
@@ -122,10 +136,11 @@ type Engine struct {
 
 // note is a completion that the notifier is to deliver.
 type note struct {
-	g   *group // all of its completions
-	c   store.Completer
-	tok uint64
-	err error
+	g    *group // all of its completions
+	c    store.Completer
+	tok  uint64
+	err  error
+	late bool // only word that the completion is not near
 }
 
 // Open opens the store, and reads all but the messages.
@@ -155,6 +170,7 @@ func Open(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("open data directory %s: %w", o.Dir, err)
 	}
 	e.cache = pebble.NewCache(16 << 20)
+	e.space = newSpace(&e.o, e.syncFailed)
 	db, err := e.openDB()
 	if err != nil {
 		e.cache.Unref()
@@ -167,9 +183,12 @@ func Open(o Options) (*Engine, error) {
 	}
 	e.written = e.lsn
 	e.open = e.newGroup()
+	e.space.patient.Store(true)
+	e.space.look()
 	e.over.Go(e.commitLoop)
 	e.over.Go(e.notifyLoop)
 	e.over.Go(e.tick)
+	e.over.Go(e.watch)
 	e.over.Go(e.sweepLoop)
 	for range readers {
 		e.over.Go(e.readLoop)
@@ -202,7 +221,7 @@ func (e *Engine) Stats() store.Stats {
 	return store.Stats{
 		Sessions: e.sessions.Len(), Queued: int(e.queued), QueuedBytes: e.queuedBytes,
 		Retained: e.retained.Len(), RetainedBytes: e.retainedBytes,
-		Dropped: e.dropped.Load(), Expired: e.expired.Load(),
+		Dropped: e.dropped.Load(), Expired: e.expired.Load(), State: e.health(), Free: e.space.free.Load(),
 	}
 }
 
@@ -217,6 +236,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.open.due, e.open.sync = true, true
 	e.mu.Unlock()
 	close(e.stop)
+	e.space.close()
 	e.work.Signal()
 	e.told.Signal()
 	e.asked.Broadcast()
@@ -300,7 +320,7 @@ func (e *Engine) openDB() (db *pebble.DB, err error) {
 		}
 	}()
 	return pebble.Open(e.o.Dir, &pebble.Options{
-		FS: e.o.FS, Cache: e.cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4,
+		FS: e.space.wrap(), Cache: e.cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, Logger: logger{e}, Lock: e.lock,
 	})
 }

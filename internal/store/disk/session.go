@@ -19,8 +19,7 @@ func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
 		s.Claimed(nil, nil, nil)
 		return
 	}
-	if e.err != nil {
-		err := e.err
+	if err := e.barred(); err != nil {
 		e.mu.Unlock()
 		s.Claimed(nil, nil, err)
 		return
@@ -194,7 +193,7 @@ func (q *queue) Subscribe(subs []store.Sub, c store.Completer, tok uint64) (done
 	if q.ended {
 		return true
 	}
-	if !e.want(c, tok) {
+	if e.turnAway(c, tok) || !e.want(c, tok) {
 		return false
 	}
 	q.subbed = true
