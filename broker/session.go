@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -140,6 +141,21 @@ func (s *session) Done(tok uint64, err error) {
 	s.mu.Unlock()
 	if io != nil {
 		io.Wake()
+	}
+}
+
+// errLate is left in place of an error where the message's commit waits for
+// room on the disk: Done is still to come.
+var errLate = errors.New("late")
+
+// Late implements store.Patient. It means the connection of now only: one that
+// comes later is told again.
+func (s *session) Late(tok uint64) {
+	s.mu.Lock()
+	connected := s.conn() != nil
+	s.mu.Unlock()
+	if connected {
+		s.Done(tok, errLate)
 	}
 }
 

@@ -78,7 +78,9 @@ type Options struct {
 	OnDrop func(clientID string, m *packet.Publish, why store.Reason)
 	// Logger gets faults, nil: nobody does.
 	Logger *slog.Logger
-	pause  time.Duration // between two attempts at a write that finds no room, 0: 200 ms
+	// For tests.
+	pause    time.Duration // between two attempts at a write that finds no room, 0: 200 ms
+	memTable uint64        // bytes before the database writes a table, 0: 16 MiB
 }
 
 var (
@@ -154,6 +156,9 @@ func Open(o Options) (*Engine, error) {
 	if o.OnDrop == nil {
 		o.OnDrop = func(string, *packet.Publish, store.Reason) {}
 	}
+	if o.memTable == 0 {
+		o.memTable = 16 << 20
+	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 16 << 20
 	}
@@ -171,10 +176,12 @@ func Open(o Options) (*Engine, error) {
 	}
 	e.cache = pebble.NewCache(16 << 20)
 	e.space = newSpace(&e.o, e.syncFailed)
-	db, err := e.openDB()
+	db, err := e.openInRoom()
+	if noSpace(err) {
+		return nil, fmt.Errorf("open data directory %s: the disk is full: %w", o.Dir, err)
+	}
 	if err != nil {
-		e.cache.Unref()
-		return nil, errors.Join(fmt.Errorf("open data directory %s: %w", o.Dir, err), e.lock.Close())
+		return nil, fmt.Errorf("open data directory %s: %w", o.Dir, err)
 	}
 	e.db = db
 	e.opened.Store(true)
@@ -183,7 +190,6 @@ func Open(o Options) (*Engine, error) {
 	}
 	e.written = e.lsn
 	e.open = e.newGroup()
-	e.space.patient.Store(true)
 	e.space.look()
 	e.over.Go(e.commitLoop)
 	e.over.Go(e.notifyLoop)
@@ -320,7 +326,7 @@ func (e *Engine) openDB() (db *pebble.DB, err error) {
 		}
 	}()
 	return pebble.Open(e.o.Dir, &pebble.Options{
-		FS: e.space.wrap(), Cache: e.cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4,
+		FS: e.space.wrap(), Cache: e.cache, MemTableSize: e.o.memTable, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, Logger: logger{e}, Lock: e.lock,
 	})
 }

@@ -30,8 +30,8 @@ type space struct {
 	log     atomic.Int32 // those of them on the database's log: commits wait
 	free    atomic.Int64 // as last seen, -1: not known
 	hit     atomic.Int64 // when an operation found no room last, Unix nanoseconds
-	patient atomic.Bool  // operations wait for room; else they fail
 	poke    chan struct{}
+	starved chan error // has the error of an operation that has waited for long
 	ended   chan struct{}
 	end     sync.Once
 	failed  func(error) // told of every sync that failed
@@ -54,7 +54,7 @@ const (
 func newSpace(o *Options, failed func(error)) *space {
 	s := &space{
 		fs: o.FS, dir: o.Dir, prefix: strings.TrimSuffix(o.FS.PathJoin(o.Dir, "x"), "x"), reserve: o.ReserveBytes, least: o.MinFreeBytes,
-		pause: o.pause, poke: make(chan struct{}, 1), ended: make(chan struct{}), failed: failed,
+		pause: o.pause, poke: make(chan struct{}, 1), starved: make(chan error, 1), ended: make(chan struct{}), failed: failed,
 	}
 	if s.pause == 0 {
 		s.pause = 200 * time.Millisecond
@@ -87,6 +87,16 @@ func (s *space) wrap() vfs.FS { return &roomFS{FS: s.fs, s: s} }
 // close lets operations that wait for room fail.
 func (s *space) close() { s.end.Do(func() { close(s.ended) }) }
 
+// over tells whether operations do not wait any more.
+func (s *space) over() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // noSpace tells whether an operation failed for want of room, or of quota.
 func noSpace(err error) bool {
 	const diskFull, handleDiskFull = syscall.Errno(112), syscall.Errno(39)
@@ -118,8 +128,14 @@ func (s *space) retry(k kind, err error, again func() error) error {
 		given := s.give()
 		s.wake()
 		if !given {
-			if !s.patient.Load() || k == tableFile && time.Since(begun) > giveUp {
+			if s.over() || k == tableFile && time.Since(begun) > giveUp {
 				break
+			}
+			if time.Since(begun) > 10*s.pause {
+				select {
+				case s.starved <- err:
+				default:
+				}
 			}
 			if !counted {
 				counted = true
@@ -133,7 +149,6 @@ func (s *space) retry(k kind, err error, again func() error) error {
 			case <-timer.C:
 			case <-s.ended:
 				timer.Stop()
-				s.patient.Store(false)
 			}
 		}
 		err = again()
