@@ -88,7 +88,7 @@ func bodies(s store.Session) (all []string) {
 	buf := make([]store.Delivery, 64)
 	for more := true; more; {
 		var n int
-		n, more = s.Next(buf, 1000)
+		n, more = next(s, buf, 1000)
 		for _, d := range buf[:n] {
 			all = append(all, body(d))
 		}
