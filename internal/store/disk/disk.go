@@ -148,7 +148,7 @@ type note struct {
 // Open opens the store, and reads all but the messages.
 func Open(o Options) (*Engine, error) {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = systemFS()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
