@@ -2,9 +2,9 @@ package disk
 
 import (
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"golang.org/x/sys/unix"
 )
 
 // systemFS is the file system of the operating system. The database allocates
@@ -36,5 +36,5 @@ type sizedLog struct{ vfs.File }
 // Preallocate implements vfs.File. A file system that cannot allocate is none
 // the worse for it: the log grows with each write then.
 func (f sizedLog) Preallocate(offset, length int64) error {
-	return unix.Fallocate(int(f.Fd()), 0, offset, length)
+	return syscall.Fallocate(int(f.Fd()), 0, offset, length)
 }
