@@ -26,6 +26,7 @@ type Broker struct {
 	store    store.Engine
 	expirer  expirer
 	stats    stats
+	held     held
 	sys      *route.Retained[*packet.Publish]
 	started  time.Time
 	tokens   atomic.Uint64 // see newIn

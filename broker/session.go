@@ -61,6 +61,8 @@ type active struct {
 	ver       packet.Version
 	stored    bool   // the store has messages that did not fit into the window
 	shared    uint16 // shared subscriptions it is in
+
+	heldN, heldBytes int32 // what held counts of it
 }
 
 // many are the subscriptions of a session that has or had more than one.
@@ -312,6 +314,7 @@ func (b *Broker) end(t *turn, s *session, c store.Completer) (done bool) {
 	if s.active != nil {
 		again, lost = s.unshared()
 		s.out = sess.Out{}
+		b.held.weigh(s)
 	}
 	s.mu.Unlock()
 	for _, sub := range s.subs() {

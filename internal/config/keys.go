@@ -149,9 +149,10 @@ func queueKeys() []Key {
 		size("queue.max_bytes", func(c *Config) any { return &c.Queue.MaxBytes }, 0, 1<<40,
 			"Bytes of the messages that wait for one client, topics and payloads together. 0: no limit."),
 		count("queue.total_messages", func(c *Config) any { return &c.Queue.TotalMessages }, 0, 1<<40,
-			"Messages that wait for all durable sessions together. `drop_oldest` then takes from the longest queue; the other policies spare who is connected. 0: no limit."),
+			"Messages that wait for all durable sessions together. `drop_oldest` then takes from the longest queue; the other policies spare who is connected. "+
+				"What waits in memory for slow clients without a durable session has a bound of its own, as large; there who is slow pays. 0: no limit."),
 		size("queue.total_bytes", func(c *Config) any { return &c.Queue.TotalBytes }, 0, 1<<50,
-			"Bytes of those messages, topics and payloads together. On disk the space that is left bounds them, too. 0: no limit on disk, 1GiB in memory."),
+			"Bytes of those messages, topics and payloads together. On disk the space that is left bounds them, too. 0: no limit on disk, 1GiB for what is in memory."),
 		word("queue.policy", func(c *Config) any { return &c.Queue.Policy }, []string{"drop_oldest", "drop_new", "refuse"},
 			"What a full queue does: drop its oldest message, drop the new one, or refuse the publisher (MQTT 5: reason code 0x97)."),
 		toggle("queue.qos0", func(c *Config) any { return &c.Queue.QoS0 },
