@@ -37,15 +37,16 @@ var layers = []struct {
 	{"internal/session", []string{"packet", "topic", "internal/qos", "internal/route"}},
 	{"internal/store", []string{"packet", "topic", "internal/route", "internal/qos"}},
 	{"internal/store/mem", []string{"packet", "topic", "internal/qos", "internal/route", "internal/session", "internal/store"}},
-	{"internal/store/disk", []string{"packet", "topic", "internal/ids", "internal/qos", "internal/route", "internal/session", "internal/store", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/pebble/v2/vfs"}},
+	{"internal/store/disk", []string{"packet", "topic", "internal/ids", "internal/qos", "internal/route", "internal/session", "internal/store", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/pebble/v2/vfs", "github.com/cockroachdb/pebble/v2/sstable"}},
 	{"internal/store/storetest", []string{"packet", "topic", "internal/route", "internal/store"}},
 	{"internal/transport", []string{"internal/transport/ws", "golang.org/x/sys/unix"}},
 	{"internal/transport/ws", nil},
 
 	{"broker", []string{"packet", "topic", "internal/ids", "internal/qos", "internal/route", "internal/session", "internal/store", "internal/store/mem", "internal/store/disk", "internal/transport"}},
 
+	{"internal/control", []string{"broker", "internal/store/disk"}},
 	{"internal/config", []string{"go.yaml.in/yaml/v3"}},
-	{"internal/cli", []string{"broker", "internal/config", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag"}},
+	{"internal/cli", []string{"broker", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag"}},
 	{"cmd/myelin", []string{"internal/cli"}},
 
 	{"internal/bench", []string{"packet", "topic", "internal/bench", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys/unix"}},

@@ -325,7 +325,7 @@ var abandoned claim
 func (b *Broker) orphan(s *session, claimed store.Session) {
 	fresh := s.store == nil
 	if fresh {
-		s.store = claimed
+		s.setStore(claimed)
 	}
 	s.setWill(nil)
 	if fresh || s.store == nil {
@@ -363,15 +363,11 @@ func (c *conn) claimed(t *turn) error {
 		}
 		c.b.registry.release(s, s.store == nil, newSession)
 		u.grant.Store(nil)
-		code := packet.ServerUnavailable
-		if errors.Is(err, store.ErrQuota) {
-			code = packet.QuotaExceeded
-		}
-		return c.refuse(t, code, "claim session: "+err.Error())
+		return c.refuse(t, packet.ServerUnavailable, "claim session: "+err.Error())
 	}
 	present := a.st != nil
 	if s.store == nil { // else it is the same, and others read it
-		s.store = a.s
+		s.setStore(a.s)
 	}
 	c.connack(t, present)
 	c.attach(t, s)

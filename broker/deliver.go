@@ -76,11 +76,8 @@ func (t *turn) deliverLocked(s *session, p *packet.Publish, f *form, flags uint8
 	if f.retain {
 		x.Flags |= qos.Retain
 	}
-	l := t.b.held.limits(t.o, s)
+	l := t.o.limits()
 	d := s.out.Deliver(x, &l)
-	if d.ID == 0 || s.heldN != 0 {
-		t.b.held.weigh(s)
-	}
 	lost := loss{d.Dropped, DropQueueFull, d.Drops}
 	if f.id = d.ID; f.id != 0 && !t.send(s, p, f) {
 		s.out.Send.Drop(f.id) // [MQTT-3.1.2-25]
@@ -213,9 +210,6 @@ func (t *turn) pumpWindow(s *session, lost []lostMessage) []lostMessage {
 	for {
 		id, x, ok := s.out.Send.Next()
 		if !ok {
-			if s.heldN != 0 {
-				t.b.held.weigh(s)
-			}
 			return lost
 		}
 		left, expired := x.Msg.Left(t.now)

@@ -209,6 +209,21 @@ func (r *registry) each(f func(c *conn)) {
 	}
 }
 
+// sessions calls f for every session, with no lock held: one that ends meanwhile
+// may be among them.
+func (r *registry) sessions(f func(s *session)) {
+	var all []*session
+	for i := range r.shards {
+		sh := &r.shards[i]
+		sh.mu.Lock()
+		all = slices.AppendSeq(all[:0], sh.sessions.All())
+		sh.mu.Unlock()
+		for _, s := range all {
+			f(s)
+		}
+	}
+}
+
 // resting calls f for every session that nobody owns. f must not call the
 // registry, and the session is not another's meanwhile.
 func (r *registry) resting(f func(s *session)) {

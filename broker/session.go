@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -29,7 +28,7 @@ type session struct {
 	one  [1]subscription // where there is one, as most have
 	many *many           // where there were more
 
-	// The owner's.
+	// The owner's; it changes store under mu.
 	id     string
 	store  store.Session // nil: the session ends with its connection
 	expiry uint32        // seconds after the end of a connection, 0xFFFFFFFF: never
@@ -61,14 +60,19 @@ type active struct {
 	ver       packet.Version
 	stored    bool   // the store has messages that did not fit into the window
 	shared    uint16 // shared subscriptions it is in
-
-	heldN, heldBytes int32 // what held counts of it
 }
 
 // many are the subscriptions of a session that has or had more than one.
 type many struct {
 	subs  []subscription
 	index *filterIndex // their places, where there are many
+}
+
+// setStore gives the session its place in the store. Only the owner calls it.
+func (s *session) setStore(to store.Session) {
+	s.mu.Lock()
+	s.store = to
+	s.mu.Unlock()
 }
 
 // activate makes s.active where there is none. Only the owner calls it.
@@ -143,21 +147,6 @@ func (s *session) Done(tok uint64, err error) {
 	s.mu.Unlock()
 	if io != nil {
 		io.Wake()
-	}
-}
-
-// errLate is left in place of an error where the message's commit waits for
-// room on the disk: Done is still to come.
-var errLate = errors.New("late")
-
-// Late implements store.Patient. It means the connection of now only: one that
-// comes later is told again.
-func (s *session) Late(tok uint64) {
-	s.mu.Lock()
-	connected := s.conn() != nil
-	s.mu.Unlock()
-	if connected {
-		s.Done(tok, errLate)
 	}
 }
 
@@ -314,7 +303,6 @@ func (b *Broker) end(t *turn, s *session, c store.Completer) (done bool) {
 	if s.active != nil {
 		again, lost = s.unshared()
 		s.out = sess.Out{}
-		b.held.weigh(s)
 	}
 	s.mu.Unlock()
 	for _, sub := range s.subs() {

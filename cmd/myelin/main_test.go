@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +33,10 @@ func TestMain(m *testing.M) {
 //	finish CODE     wait for its end and check the exit code; KILLED: by a signal
 //	occupy VAR      listen on a free port of 127.0.0.1 and put host:port into $VAR
 //	connected NET ADDRESS  connect as an MQTT client, over tcp or unix, and stay
+//	queue ADDRESS CLIENT N  publish N messages, acknowledged, to the topic t, to which CLIENT has a durable subscription and is away;
+//	                        over unix
+//	flip FILE...    change a byte in the middle of files
+//	same A B        two directories have the same files with the same contents
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -49,6 +54,9 @@ func TestScripts(t *testing.T) {
 			"finish":    finish,
 			"occupy":    occupy,
 			"connected": connected,
+			"queue":     queue,
+			"flip":      flip,
+			"same":      same,
 		},
 	})
 }
@@ -88,7 +96,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 func start(ts *testscript.TestScript, neg bool, args []string) {
 	d := of(ts)
 	if neg || d.cmd != nil {
-		ts.Fatalf("usage: start ARG..., once")
+		ts.Fatalf("usage: start ARG..., one at a time")
 	}
 	path := ts.Getenv("PATH")
 	name, err := lookPath("myelin", path)
@@ -107,14 +115,15 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	d.done = make(chan struct{})
 	ts.Check(d.cmd.Start())
+	cmd, done := d.cmd, d.done
 	go func() {
-		_ = d.cmd.Wait() // its state is looked at below
+		_ = cmd.Wait() // its state is looked at below
 		_ = log.Close()
-		close(d.done)
+		close(done)
 	}()
 	ts.Defer(func() {
-		_ = d.cmd.Process.Kill()
-		<-d.done
+		_ = cmd.Process.Kill()
+		<-done
 	})
 }
 
@@ -181,6 +190,7 @@ func finish(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s:\n%s", got, args[0], ts.ReadFile("log"))
 	}
+	d.cmd = nil // another one can be started
 }
 
 func occupy(ts *testscript.TestScript, neg bool, args []string) {
@@ -214,5 +224,85 @@ func connected(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if !bytes.Equal(answer[:], []byte{0x20, 2, 0, 0}) {
 		ts.Fatalf("CONNACK %x", answer)
+	}
+}
+
+// queue fills the queue of a client that is away, in MQTT 3.1.1.
+func queue(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: queue ADDRESS CLIENT N")
+	}
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	dial := func(id string, clean byte) net.Conn {
+		c, err := net.DialTimeout("unix", ts.MkAbs(args[0]), patience)
+		ts.Check(err)
+		ts.Check(c.SetDeadline(time.Now().Add(patience)))
+		exchange(ts, c, fmt.Sprintf("\x10%c\x00\x04MQTT\x04%c\x00\x00\x00%c%s", 12+len(id), clean, len(id), id), 4)
+		return c
+	}
+	c := dial(args[1], 0)
+	exchange(ts, c, "\x82\x06\x00\x01\x00\x01t\x01", 5)
+	_, err = c.Write([]byte("\xe0\x00"))
+	ts.Check(err)
+	_, _ = c.Read(make([]byte, 1)) // until the broker has closed
+	_ = c.Close()
+	c = dial("publisher", 2)
+	defer c.Close()
+	for i := range n {
+		exchange(ts, c, fmt.Sprintf("\x32\x0d\x00\x01t%smessage%d", []byte{1, byte(i)}, i%10), 4)
+	}
+}
+
+// exchange writes a packet and reads an answer of n bytes.
+func exchange(ts *testscript.TestScript, c net.Conn, packet string, n int) {
+	_, err := io.WriteString(c, packet)
+	ts.Check(err)
+	_, err = io.ReadFull(c, make([]byte, n))
+	ts.Check(err)
+}
+
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: flip FILE...")
+	}
+	for _, pattern := range args {
+		files, err := filepath.Glob(ts.MkAbs(pattern))
+		ts.Check(err)
+		if len(files) == 0 {
+			ts.Fatalf("no file %s", pattern)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			ts.Check(err)
+			text[len(text)/2] ^= 4
+			ts.Check(os.WriteFile(name, text, 0o600))
+		}
+	}
+}
+
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: same A B")
+	}
+	contents := func(dir string) map[string]string {
+		all := map[string]string{}
+		entries, err := os.ReadDir(ts.MkAbs(dir))
+		ts.Check(err)
+		for _, x := range entries {
+			text, err := os.ReadFile(filepath.Join(ts.MkAbs(dir), x.Name()))
+			ts.Check(err)
+			all[x.Name()] = string(text)
+		}
+		return all
+	}
+	a, b := contents(args[0]), contents(args[1])
+	for name := range a {
+		if text, there := b[name]; !there || text != a[name] {
+			ts.Fatalf("%s differs", name)
+		}
+	}
+	if len(a) != len(b) {
+		ts.Fatalf("%d files and %d", len(a), len(b))
 	}
 }

@@ -259,8 +259,7 @@ func tryAlone(x *trial) error {
 	return nil
 }
 
-// tryWide publishes a few messages, one after the other, to all sessions, and looks how much the broker writes for
-// them: next to nothing goes to sockets.
+// tryWide publishes a few messages, one after the other, to all sessions, and looks what they take on the disk.
 func tryWide(x *trial) error {
 	o, err := x.begin()
 	if err != nil {
@@ -270,7 +269,7 @@ func tryWide(x *trial) error {
 	var acks []float64
 	sent := int64(0)
 	o.acknowledged = func() { acks = append(acks, float64(o.now-sent)/1e6) }
-	before, err := x.p.wrote()
+	before, err := x.p.disk()
 	if err != nil {
 		return err
 	}
@@ -284,7 +283,7 @@ func tryWide(x *trial) error {
 			return err
 		}
 	}
-	after, err := x.p.wrote()
+	after, err := x.p.disk()
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,8 @@ func rootCommand(p Process) *cobra.Command {
 		Long:  "Myelin is an MQTT broker for MQTT 3.1, 3.1.1 and 5.0.",
 		Example: "  myelin serve\n" +
 			"  myelin serve --listen tcp://:1883 --listen ws://:8083/mqtt\n" +
-			"  myelin config check --config myelin.yaml",
+			"  myelin config check --config myelin.yaml\n" +
+			"  myelin store backup /backup/monday",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          group,
@@ -106,7 +107,7 @@ func rootCommand(p Process) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.Version = p.Build.withDefaults().Version
 	root.SetVersionTemplate("myelin {{.Version}}\n")
-	root.AddCommand(serveCommand(p), configCommand(p), versionCommand(p))
+	root.AddCommand(serveCommand(p), configCommand(p), storeCommand(p), versionCommand(p))
 	return root
 }
 

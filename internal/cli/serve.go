@@ -16,6 +16,7 @@ import (
 
 	"github.com/myelin-mqtt/myelin/broker"
 	"github.com/myelin-mqtt/myelin/internal/config"
+	"github.com/myelin-mqtt/myelin/internal/control"
 )
 
 func serveCommand(p Process) *cobra.Command {
@@ -70,13 +71,13 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	if err != nil {
 		return withDataHint(err, cfg.Data)
 	}
-	settleHeap()
 	debug, err := startPprof(cfg.Pprof, log)
 	if err != nil {
 		d.broker.Close()
 		return err
 	}
 	defer debug.stop()
+	defer d.openControl(ctx)()
 	defer d.reloadOn(syscall.SIGHUP)()
 
 	if err := d.broker.Serve(ctx); err != nil {
@@ -108,6 +109,28 @@ type daemon struct {
 
 	started config.Config // what it was started with
 	current config.Config // the last that was loaded; the reload goroutine's
+}
+
+// openControl serves the control socket where there is a data directory. It ends
+// with ctx, before the broker lets go of the directory, and at the latest when
+// the function that it returns is called. Without the socket the broker does
+// its work all the same.
+func (d *daemon) openControl(ctx context.Context) (stop func()) {
+	if d.started.Durability == "memory" {
+		return func() {}
+	}
+	c, err := control.Serve(d.broker, control.Options{
+		Dir: d.started.Data, Durability: d.started.Durability, Version: d.version, Logger: d.log,
+	})
+	if err != nil {
+		d.log.Warn("`myelin store` cannot reach this broker while it runs", "err", err)
+		return func() {}
+	}
+	end := context.AfterFunc(ctx, c.Close)
+	return func() {
+		end()
+		c.Close()
+	}
 }
 
 func (d *daemon) options(c config.Config) broker.Options {

@@ -290,6 +290,7 @@ func (w *world) ack(l *life) {
 // reopen compares what is stored on fs with what must be there, and goes on.
 func (w *world) reopen(fs vfs.FS) {
 	t := w.t
+	sound(t, "data", fs)
 	e, err := Open(Options{Dir: "data", FS: fs, CacheBytes: 2000})
 	if err != nil {
 		t.Fatal(err)

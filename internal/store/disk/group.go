@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -220,7 +219,7 @@ func (e *Engine) commitNext() bool {
 	last := e.closing
 	g := e.open
 	live := e.seal(g)
-	e.committing, e.sealed = g, time.Now()
+	e.committing = g
 	e.mu.Unlock()
 
 	synced, err := e.commit(g, live)
@@ -233,7 +232,7 @@ func (e *Engine) commitNext() bool {
 	if e.err != nil { // it failed elsewhere, and the group was told so
 		return false
 	}
-	e.unsynced, e.committing, e.late = !synced, nil, false
+	e.unsynced, e.committing = !synced, nil
 	e.written = max(e.written, g.first+uint64(len(g.entries))-1)
 	g.committed = true
 	e.settle(g)
@@ -373,12 +372,9 @@ func (e *Engine) notifyLoop() {
 			return
 		}
 		for _, n := range notes {
-			switch {
-			case n.g != nil:
+			if n.g != nil {
 				n.g.tell(n.err)
-			case n.late:
-				n.c.(store.Patient).Late(n.tok)
-			default:
+			} else {
 				n.c.Done(n.tok, n.err)
 			}
 		}

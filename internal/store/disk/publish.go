@@ -12,9 +12,6 @@ import (
 type losses struct {
 	lost []loss
 	wake []store.Sink
-	// over: the message was not retained, and why.
-	over bool
-	why  store.Reason
 }
 
 type loss struct {
@@ -28,7 +25,7 @@ func (l *losses) tell(e *Engine) {
 	}
 	for _, x := range l.lost {
 		e.dropped.Add(1)
-		e.o.OnDrop(x.q.ClientID(), x.m, store.QueueFull)
+		e.o.OnDrop(x.q.id, x.m, store.QueueFull)
 	}
 }
 
@@ -36,46 +33,42 @@ func (l *losses) tell(e *Engine) {
 func (e *Engine) Publish(m *packet.Publish, to []store.Target, in store.Inbound, c store.Completer, tok uint64) (done bool, err error) {
 	var l losses
 	e.mu.Lock()
-	done, err = e.publish(m, to, in, c, tok, &l)
+	done, over, err := e.publish(m, to, in, c, tok, &l)
 	e.mu.Unlock()
-	if l.over {
-		e.o.OnDrop("", m, l.why)
+	if over {
+		e.o.OnDrop("", m, store.RetainedFull)
 	}
 	l.tell(e)
 	return done, err
 }
 
-// publish is Publish under the lock.
-func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound, c store.Completer, tok uint64, l *losses) (done bool, err error) {
+// publish is Publish under the lock. over: the message was not retained.
+func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound, c store.Completer, tok uint64, l *losses) (done, over bool, err error) {
 	retain := m.Retain() && !in.Again && !e.o.NoRetain
 	from, _ := in.From.(*queue)
 	if from != nil && from.ended {
 		from = nil
 	}
-	if q, ok := in.Fired.(*queue); ok && q.will() != nil {
-		q.setWill(nil)
-		q.armed = false
-		q.slim()
+	if q, ok := in.Fired.(*queue); ok && q.will != nil {
+		q.will, q.armed = nil, false
 		if !q.ended && e.want(nil, 0) {
 			q.save()
 		}
 	}
 	switch {
 	case len(to) == 0 && !retain && from == nil:
-		return true, nil
+		return true, false, nil
 	case e.err != nil:
-		return true, e.err
-	case e.noRoom(m, len(to), in):
-		return true, e.refuse(m, len(to), l)
+		return true, false, e.err
 	case e.o.Limits.Policy == session.Refuse:
 		for i := range to {
 			if err := to[i].To.(*queue).refuses(int(size(m))); err != nil {
-				return true, err
+				return true, false, err
 			}
 		}
 	}
 	if retain {
-		l.over, l.why = e.retain(m), store.RetainedFull
+		over = e.retain(m)
 	}
 	if from != nil {
 		from.hold(in.ID)
@@ -83,15 +76,15 @@ func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound,
 	hard := retain || from != nil
 	if n := e.put(m, to, hard, c, tok, l); n == 0 {
 		if !hard { // for nobody: all have ended, or are full
-			return true, nil
+			return true, over, nil
 		}
 		e.want(c, tok)
-		return false, nil
+		return false, over, nil
 	}
 	g := e.open
 	g.due, g.sync = true, true
 	e.work.Signal()
-	return false, nil
+	return false, over, nil
 }
 
 // put gives the message its number and puts it into the queues of its
