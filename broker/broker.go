@@ -26,6 +26,7 @@ type Broker struct {
 	store    store.Engine
 	expirer  expirer
 	stats    stats
+	held     held
 	sys      *route.Retained[*packet.Publish]
 	started  time.Time
 	tokens   atomic.Uint64 // see newIn
@@ -48,7 +49,7 @@ var (
 	// ErrClosed is returned by calls on a broker that ends or has ended.
 	ErrClosed = errors.New("broker is closed")
 	// ErrQuota is why Publish refuses a message: a session that must have it
-	// has a full queue, and the policy is Refuse.
+	// has a full queue, and the policy is Refuse; or the disk is full.
 	ErrQuota = store.ErrQuota
 )
 
@@ -241,6 +242,8 @@ func (b *Broker) storeDropped(clientID string, m *packet.Publish, why store.Reas
 		reason = DropRetainFull
 	case store.SessionEnded:
 		reason = DropSessionEnded
+	case store.DiskFull:
+		reason = DropDiskFull
 	}
 	var s *session
 	if clientID != "" {

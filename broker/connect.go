@@ -363,7 +363,11 @@ func (c *conn) claimed(t *turn) error {
 		}
 		c.b.registry.release(s, s.store == nil, newSession)
 		u.grant.Store(nil)
-		return c.refuse(t, packet.ServerUnavailable, "claim session: "+err.Error())
+		code := packet.ServerUnavailable
+		if errors.Is(err, store.ErrQuota) {
+			code = packet.QuotaExceeded
+		}
+		return c.refuse(t, code, "claim session: "+err.Error())
 	}
 	present := a.st != nil
 	if s.store == nil { // else it is the same, and others read it

@@ -76,8 +76,11 @@ func (t *turn) deliverLocked(s *session, p *packet.Publish, f *form, flags uint8
 	if f.retain {
 		x.Flags |= qos.Retain
 	}
-	l := t.o.limits()
+	l := t.b.held.limits(t.o, s)
 	d := s.out.Deliver(x, &l)
+	if d.ID == 0 || s.heldN != 0 {
+		t.b.held.weigh(s)
+	}
 	lost := loss{d.Dropped, DropQueueFull, d.Drops}
 	if f.id = d.ID; f.id != 0 && !t.send(s, p, f) {
 		s.out.Send.Drop(f.id) // [MQTT-3.1.2-25]
@@ -210,6 +213,9 @@ func (t *turn) pumpWindow(s *session, lost []lostMessage) []lostMessage {
 	for {
 		id, x, ok := s.out.Send.Next()
 		if !ok {
+			if s.heldN != 0 {
+				t.b.held.weigh(s)
+			}
 			return lost
 		}
 		left, expired := x.Msg.Left(t.now)

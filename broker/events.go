@@ -65,16 +65,19 @@ const (
 	DropRefused
 	// DropSubscriber: an in-process subscriber is too slow.
 	DropSubscriber
+	// DropDiskFull: a QoS 0 message that was not retained, or not queued, since
+	// the disk is full.
+	DropDiskFull
 	dropReasons
 )
 
 var dropNames = [dropReasons]string{"queue full", "slow consumer", "expired", "too large", "denied", "retained full",
-	"no member", "session ended", "refused", "slow subscriber"}
+	"no member", "session ended", "refused", "slow subscriber", "disk full"}
 
 // code is the reason code that the standard has for the class, or the nearest.
 func (d DropReason) code() packet.Reason {
 	switch d {
-	case DropQueueFull, DropSlow, DropRetainFull, DropRefused, DropSubscriber:
+	case DropQueueFull, DropSlow, DropRetainFull, DropRefused, DropSubscriber, DropDiskFull:
 		return packet.QuotaExceeded
 	case DropTooLarge:
 		return packet.PacketTooLarge

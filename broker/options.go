@@ -111,6 +111,12 @@ type Options struct {
 	// second; "memory": nothing survives, and DataDir is not used.
 	Durability string
 
+	// MinFreeDisk is the free room, in bytes, on the disk of DataDir below which
+	// it counts as full: messages that would have to be stored are refused until
+	// there is a quarter more. 0: 64 MiB, but at most a twentieth of the disk;
+	// negative: the disk is full when it refuses a write.
+	MinFreeDisk int64
+
 	// SysInterval is the period of the $SYS topics, default 10 s; negative: off.
 	SysInterval time.Duration
 	// ShutdownGrace is how long Serve waits for connections to end once its

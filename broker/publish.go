@@ -133,9 +133,13 @@ func (c *conn) committed(t *turn) error {
 	if done == nil {
 		return nil
 	}
+	leave := false
 	for _, d := range done {
 		code := packet.Success
 		switch {
+		case d.err == errLate:
+			leave = c.late(t, d.tok) || leave
+			continue
 		case errors.Is(d.err, store.ErrQuota):
 			code = packet.QuotaExceeded
 		case d.err != nil:
@@ -146,7 +150,27 @@ func (c *conn) committed(t *turn) error {
 		}
 		c.s.in.Commit(d.tok, code)
 	}
-	return c.acks(t)
+	if err := c.acks(t); err != nil || !leave {
+		return err
+	}
+	return c.fail(t, packet.QuotaExceeded, "disk is full: what becomes of a message is not known yet")
+}
+
+// late takes word that a message waits for room on the disk. At QoS 1 it is
+// refused, and may be delivered nevertheless. At QoS 2 it cannot be: refused,
+// its identifier would be free for another message, while this one may still
+// come, also after a crash [MQTT-4.3.3-9]. So the connection has to end (leave),
+// and the client sends it again under its identifier, which is held.
+func (c *conn) late(t *turn, tok uint64) (leave bool) {
+	switch typ, waits := c.s.in.Awaits(tok); {
+	case !waits:
+		return false
+	case typ == packet.PUBREC:
+		return true
+	}
+	t.b.stats.drops[DropRefused].Add(1)
+	c.s.in.Commit(tok, packet.QuotaExceeded)
+	return false
 }
 
 // acks sends what is no longer waited for, in the order of the publishes.
@@ -239,13 +263,18 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 		t.durableTargets(e, p, from)
 	}
 	done = true
+	past := false // what the store should deliver is delivered at once
 	if retain || len(t.targets) > 0 || in.From != nil || in.Fired != nil {
 		if kept == nil {
 			kept = p.Keep(t.now)
 		}
 		epoch := t.epoch
 		done, err = t.b.store.Publish(kept, t.targets, in, c, tok)
-		if done && err != nil {
+		switch {
+		case !done || err == nil:
+		case q == 0 && errors.Is(err, store.ErrFull): // it goes on past the store
+			past = true
+		default:
 			clear(t.targets)
 			return true, false, err
 		}
@@ -256,7 +285,7 @@ func (t *turn) route(e *route.Entry[*session], p, kept *packet.Publish, from *se
 	}
 	matched = retain || len(t.targets) > 0
 	for i := range e.Subs {
-		if t.toSub(e, &e.Subs[i], p, kept, from) {
+		if t.toSub(e, &e.Subs[i], p, kept, from, past) {
 			matched = true
 		}
 	}
@@ -360,8 +389,9 @@ func own(e *route.Entry[*session], s *route.Sub[*session], from *session) (*rout
 	return s, e.More[s.To], true
 }
 
-// toSub delivers to one session, unless the store does.
-func (t *turn) toSub(e *route.Entry[*session], s *route.Sub[*session], p, kept *packet.Publish, from *session) bool {
+// toSub delivers to one session, unless the store does; past: it does not, for
+// the disk is full, and who is away gets nothing.
+func (t *turn) toSub(e *route.Entry[*session], s *route.Sub[*session], p, kept *packet.Publish, from *session, past bool) bool {
 	var more []uint32
 	if s.To == from || e.More != nil {
 		var ok bool
@@ -369,10 +399,14 @@ func (t *turn) toSub(e *route.Entry[*session], s *route.Sub[*session], p, kept *
 			return false
 		}
 	}
-	if s.Opts&route.Durable != 0 && (s.QoS > 0 && p.QoS() > 0 || t.o.Queue.QoS0) {
+	if s.Opts&route.Durable != 0 && !past && (s.QoS > 0 && p.QoS() > 0 || t.o.Queue.QoS0) {
 		return true // through store.Session.Next
 	}
-	return t.deliver(s, more, p, kept, 0)
+	ok := t.deliver(s, more, p, kept, 0)
+	if past && !ok && s.Opts&route.Durable != 0 {
+		t.b.dropped(s.To, p, DropDiskFull)
+	}
+	return ok
 }
 
 // pick chooses the member of a shared subscription: where the store has to

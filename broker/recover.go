@@ -26,7 +26,7 @@ func (b *Broker) openStore(o *Options) (e store.Engine, err error) {
 		}
 		e, err = disk.Open(disk.Options{
 			Dir: o.DataDir, FS: o.dataFS, Durability: d, Limits: o.limits(), MaxRetained: o.Retain.MaxMessages,
-			MaxRetainedBytes: o.Retain.MaxBytes, NoRetain: o.Retain.Disabled, OnDrop: b.storeDropped, Logger: o.Logger,
+			MaxRetainedBytes: o.Retain.MaxBytes, NoRetain: o.Retain.Disabled, OnDrop: b.storeDropped, Logger: o.Logger, MinFreeBytes: o.MinFreeDisk,
 		})
 		if err != nil {
 			return nil, err

@@ -40,6 +40,7 @@ var fixedOptions = []option{
 	field("connect_timeout", func(o *Options) *int64 { return (*int64)(&o.ConnectTimeout) }, func(a, b int64) bool { return a == b }),
 	plain("data_dir", func(o *Options) *string { return &o.DataDir }),
 	plain("durability", func(o *Options) *string { return &o.Durability }),
+	plain("min_free_disk", func(o *Options) *int64 { return &o.MinFreeDisk }),
 	plain("queue", func(o *Options) *QueueOptions { return &o.Queue }),
 	plain("retain", func(o *Options) *RetainOptions { return &o.Retain }),
 	field("sys_interval", func(o *Options) *int64 { return (*int64)(&o.SysInterval) }, func(a, b int64) bool { return a == b }),

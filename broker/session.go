@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -60,6 +61,8 @@ type active struct {
 	ver       packet.Version
 	stored    bool   // the store has messages that did not fit into the window
 	shared    uint16 // shared subscriptions it is in
+
+	heldN, heldBytes int32 // what held counts of it
 }
 
 // many are the subscriptions of a session that has or had more than one.
@@ -147,6 +150,21 @@ func (s *session) Done(tok uint64, err error) {
 	s.mu.Unlock()
 	if io != nil {
 		io.Wake()
+	}
+}
+
+// errLate is left in place of an error where the message's commit waits for
+// room on the disk: Done is still to come.
+var errLate = errors.New("late")
+
+// Late implements store.Patient. It means the connection of now only: one that
+// comes later is told again.
+func (s *session) Late(tok uint64) {
+	s.mu.Lock()
+	connected := s.conn() != nil
+	s.mu.Unlock()
+	if connected {
+		s.Done(tok, errLate)
 	}
 }
 
@@ -303,6 +321,7 @@ func (b *Broker) end(t *turn, s *session, c store.Completer) (done bool) {
 	if s.active != nil {
 		again, lost = s.unshared()
 		s.out = sess.Out{}
+		b.held.weigh(s)
 	}
 	s.mu.Unlock()
 	for _, sub := range s.subs() {

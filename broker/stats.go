@@ -73,6 +73,13 @@ type Stats struct {
 	BadPackets              uint64 // malformed, and protocol errors
 	Dropped                 map[string]uint64
 	SessionsExpired         uint64
+	// Store is "ok"; "full": the disk is full, and messages that would have to
+	// be stored are refused; or "failed": nothing is acknowledged any more that
+	// would have to be stored, until a restart.
+	Store string
+	// DiskFree is the room on the disk of the data directory in bytes, -1: not
+	// known, or everything is in memory.
+	DiskFree int64
 }
 
 // Stats reads the broker's figures.
@@ -86,6 +93,7 @@ func (b *Broker) Stats() Stats {
 		Queued: st.Queued, QueuedBytes: st.QueuedBytes, PacketsIn: s.packetsIn.Load(), PacketsOut: s.packetsOut.Load(),
 		PayloadIn: s.pubBytesIn.Load(), PayloadOut: s.pubBytesOut.Load(), BytesIn: net.BytesIn, BytesOut: net.BytesOut,
 		BadPackets: s.badPackets.Load(), SessionsExpired: s.sessionsExpired.Load(), Dropped: map[string]uint64{},
+		Store: st.State.String(), DiskFree: st.Free,
 	}
 	for q := range s.pubIn {
 		r.PublishIn += s.pubIn[q].Load()

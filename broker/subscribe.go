@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,14 +59,26 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 		return nil
 	}
 	return c.call(t, func(tok uint64) bool { return c.s.store.Subscribe(subs, c, tok) }, func(t *turn, err error) error {
-		if err != nil {
-			for i := range codes {
-				codes[i] = packet.UnspecifiedError
-			}
-		}
-		c.subscribed(t, &p, codes)
-		return nil
+		return c.storedSubs(t, &p, codes, err)
 	})
+}
+
+// storedSubs answers a SUBSCRIBE with what the store made of it.
+func (c *conn) storedSubs(t *turn, p *packet.Subscribe, codes []packet.Reason, err error) error {
+	if err != nil {
+		code := packet.UnspecifiedError
+		if errors.Is(err, store.ErrQuota) {
+			code = packet.QuotaExceeded
+		}
+		if c.ver == packet.V31 { // its SUBACK has no word for it
+			return c.fail(t, code, "subscribe: "+err.Error())
+		}
+		for i := range codes {
+			codes[i] = code
+		}
+	}
+	c.subscribed(t, p, codes)
+	return nil
 }
 
 // fits ends the connection of a client whose Maximum Packet Size does not let

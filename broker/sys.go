@@ -19,7 +19,8 @@ type sysTopic struct {
 
 func number[T int | int64 | uint64](v T) string { return fmt.Sprint(v) }
 
-// sysTopics have the names that Mosquitto's users know.
+// sysTopics have the names that Mosquitto's users know. One without a value is
+// not published.
 var sysTopics = []sysTopic{
 	{"version", func(b *Broker, _ *Stats) string { return b.opt().Version }},
 	{"uptime", func(b *Broker, _ *Stats) string {
@@ -37,6 +38,13 @@ var sysTopics = []sysTopic{
 	{"messages/stored", func(_ *Broker, s *Stats) string { return number(s.Retained + s.Queued) }},
 	{"store/messages/count", func(_ *Broker, s *Stats) string { return number(s.Retained + s.Queued) }},
 	{"store/messages/bytes", func(_ *Broker, s *Stats) string { return number(s.RetainedBytes + s.QueuedBytes) }},
+	{"store/state", func(_ *Broker, s *Stats) string { return s.Store }},
+	{"store/free", func(_ *Broker, s *Stats) string { // bytes on the disk
+		if s.DiskFree < 0 {
+			return ""
+		}
+		return number(s.DiskFree)
+	}},
 	{"publish/messages/received", func(_ *Broker, s *Stats) string { return number(s.PublishIn) }},
 	{"publish/messages/sent", func(_ *Broker, s *Stats) string { return number(s.PublishOut) }},
 	{"publish/messages/dropped", func(_ *Broker, s *Stats) string {
@@ -135,7 +143,9 @@ func (b *Broker) refreshSys(rates []*rate) {
 	t := b.borrow()
 	defer b.give(t)
 	for _, x := range sysTopics {
-		t.setSys("$SYS/broker/"+x.name, x.value(b, &s))
+		if v := x.value(b, &s); v != "" {
+			t.setSys("$SYS/broker/"+x.name, v)
+		}
 	}
 	for _, r := range rates {
 		for i, span := range []string{"1min", "5min", "15min"} {

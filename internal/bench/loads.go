@@ -182,7 +182,7 @@ func trials() []Load {
 			Figures: []Figure{
 				{"ack", "median acknowledgement of 128 KiB, ms", AtMost, 10},
 				{"slowest", "slowest of 20, ms", NoGoal, 0},
-				{"payloads", "growth on disk per message, in payloads", AtMost, 2},
+				{"payloads", "written to the disk per message, in payloads", AtMost, 2},
 				{"lost", "lost", AtMost, 0},
 			},
 		},

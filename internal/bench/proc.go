@@ -6,9 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -76,25 +74,21 @@ func parseStatus(b []byte, field string) (int64, error) {
 	return 0, fmt.Errorf("read resident memory: no %s in status", field)
 }
 
-// disk tells the bytes of all files that the broker has in its directory.
-func (p *process) disk() (n int64, err error) {
-	err = filepath.WalkDir(p.setup.Dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return gone(err)
-		}
-		info, err := d.Info()
-		if err == nil {
-			n += info.Size()
-		}
-		return gone(err)
-	})
-	return n, err
+// wrote tells the bytes that the broker has written so far, to files and to sockets.
+func (p *process) wrote() (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.pid()))
+	if err != nil {
+		return 0, err
+	}
+	return parseIO(b)
 }
 
-// gone forgives that a file has been removed since it was listed.
-func gone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// parseIO reads what was written from the text of a /proc/PID/io.
+func parseIO(b []byte) (int64, error) {
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "wchar:"); ok {
+			return strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+		}
 	}
-	return err
+	return 0, errors.New("read what was written: no wchar in io")
 }

@@ -152,6 +152,17 @@ func TestParseProc(t *testing.T) {
 	}
 }
 
+func TestParseIO(t *testing.T) {
+	if n, err := parseIO([]byte("rchar: 1\nwchar: 4321\nsyscr: 2\n")); err != nil || n != 4321 {
+		t.Errorf("got %d, %v", n, err)
+	}
+	for _, bad := range []string{"", "rchar: 1\n", "wchar: x\n"} {
+		if _, err := parseIO([]byte(bad)); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
 func TestLaunchTellsWhatTheBrokerSaid(t *testing.T) {
 	b := Broker{Name: "sorry", Command: func(Setup) ([]string, error) {
 		return []string{"sh", "-c", "echo no such luck; exit 3"}, nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -20,4 +21,17 @@ func tuneGC(env []string) (undo func()) {
 	}
 	old := debug.SetGCPercent(gcPercent)
 	return func() { debug.SetGCPercent(old) }
+}
+
+// largeStart is a heap from which on it pays to tidy up after the start.
+const largeStart = 64 << 20
+
+// settleHeap gives back to the system what reading a large data directory took
+// and left: without it the process stays at its peak until the next collection,
+// which an idle broker does not come to for minutes.
+func settleHeap() {
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.HeapSys > largeStart {
+		debug.FreeOSMemory()
+	}
 }

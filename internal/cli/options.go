@@ -32,6 +32,7 @@ func links() []link {
 				o.Durability = c.Durability
 			}
 		}},
+		{"disk.min_free", "min_free_disk", func(o *broker.Options, c config.Config) { o.MinFreeDisk = int64(c.Disk.MinFree) }},
 		{"shutdown_grace", "shutdown_grace", func(o *broker.Options, c config.Config) { o.ShutdownGrace = c.ShutdownGrace }},
 		{"allow_empty_client_id", "refuse_empty_client_id", func(o *broker.Options, c config.Config) { o.RefuseEmptyClientID = !c.AllowEmptyClientID }},
 		{"limits.max_connections", "max_connections", func(o *broker.Options, c config.Config) { o.MaxConnections = c.Limits.MaxConnections }},

@@ -71,6 +71,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	if err != nil {
 		return withDataHint(err, cfg.Data)
 	}
+	settleHeap()
 	debug, err := startPprof(cfg.Pprof, log)
 	if err != nil {
 		d.broker.Close()

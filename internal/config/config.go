@@ -27,6 +27,7 @@ type Config struct {
 	AllowEmptyClientID bool          // assign an identifier to a client that sends none
 	Pprof              string        // loopback address for net/http/pprof; "": off
 
+	Disk   Disk
 	Log    Log
 	Limits Limits
 	Queue  Queue
@@ -38,6 +39,11 @@ type Config struct {
 // Listener is one place where clients connect.
 type Listener struct {
 	URL string // tcp://host:port, unix:///path or ws://host:port/path
+}
+
+// Disk says when the disk of the data directory counts as full.
+type Disk struct {
+	MinFree Size // free bytes that are left alone; 0: 64 MiB, but at most a twentieth of the disk
 }
 
 // Log says what is logged and how.

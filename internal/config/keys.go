@@ -44,7 +44,7 @@ func (k Kind) String() string {
 // Keys returns the table of all settings, in the order of the file and of the
 // documentation.
 func Keys() []Key {
-	keys := slices.Concat(topKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
+	keys := slices.Concat(topKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
 	for i := range keys {
 		keys[i].Fixed = slices.Contains(fixed(), keys[i].Name)
 	}
@@ -55,7 +55,7 @@ func Keys() []Key {
 // against the broker by package cli.
 func fixed() []string {
 	return []string{
-		"listeners", "io", "loops", "data", "durability", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
+		"listeners", "io", "loops", "data", "durability", "disk.min_free", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
 		"queue.max_messages", "queue.max_bytes", "queue.total_messages", "queue.total_bytes", "queue.policy", "queue.qos0",
 		"retain.enabled", "retain.max_messages", "retain.max_bytes", "sys.interval",
 	}
@@ -88,6 +88,14 @@ func topKeys() []Key {
 		toggle("allow_empty_client_id", func(c *Config) any { return &c.AllowEmptyClientID },
 			"Whether a client without a client identifier is let in and given one. `false` refuses it."),
 		pprof,
+	}
+}
+
+func diskKeys() []Key {
+	return []Key{
+		size("disk.min_free", func(c *Config) any { return &c.Disk.MinFree }, 0, 1<<50,
+			"Free room on the disk of the `data` directory below which it counts as full: messages of QoS 1 and 2 that would have to be stored are refused (MQTT 5: reason code 0x97) until there is a quarter more. "+
+				"0: 64 MiB, but at most a twentieth of the disk."),
 	}
 }
 
@@ -141,9 +149,10 @@ func queueKeys() []Key {
 		size("queue.max_bytes", func(c *Config) any { return &c.Queue.MaxBytes }, 0, 1<<40,
 			"Bytes of the messages that wait for one client, topics and payloads together. 0: no limit."),
 		count("queue.total_messages", func(c *Config) any { return &c.Queue.TotalMessages }, 0, 1<<40,
-			"Messages that wait for all durable sessions together. `drop_oldest` then takes from the longest queue; the other policies spare who is connected. 0: no limit."),
+			"Messages that wait for all durable sessions together. `drop_oldest` then takes from the longest queue; the other policies spare who is connected. "+
+				"What waits in memory for slow clients without a durable session has a bound of its own, as large; there who is slow pays. 0: no limit."),
 		size("queue.total_bytes", func(c *Config) any { return &c.Queue.TotalBytes }, 0, 1<<50,
-			"Bytes of those messages, topics and payloads together. On disk the space that is left bounds them, too. 0: no limit on disk, 1GiB in memory."),
+			"Bytes of those messages, topics and payloads together. On disk the space that is left bounds them, too. 0: no limit on disk, 1GiB for what is in memory."),
 		word("queue.policy", func(c *Config) any { return &c.Queue.Policy }, []string{"drop_oldest", "drop_new", "refuse"},
 			"What a full queue does: drop its oldest message, drop the new one, or refuse the publisher (MQTT 5: reason code 0x97)."),
 		toggle("queue.qos0", func(c *Config) any { return &c.Queue.QoS0 },

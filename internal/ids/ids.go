@@ -120,11 +120,27 @@ func (s *Set[T]) Delete(id string) {
 func (s *Set[T]) All() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		for i := range s.parts {
-			t := &s.parts[i]
-			for j, tag := range t.tags {
-				if tag != 0 && !yield(t.items[j]) {
+			for x := range s.Part(i) {
+				if !yield(x) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// Parts is the number of parts, of which each is an equal share: who cannot hold
+// a lock for all of a large set goes through one after the other with Part.
+// A thing stays in its part as long as Parts is the same.
+func (s *Set[T]) Parts() int { return len(s.parts) }
+
+// Part yields the things in a part. The set must not be changed meanwhile.
+func (s *Set[T]) Part(i int) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		t := &s.parts[i]
+		for j, tag := range t.tags {
+			if tag != 0 && !yield(t.items[j]) {
+				return
 			}
 		}
 	}

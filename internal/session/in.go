@@ -204,6 +204,20 @@ func (s *In) WaitOn(t packet.Type, id uint16, tok uint64) {
 	s.acks.linked++
 }
 
+// Awaits tells what kind of acknowledgement, if any, waits for a commit: its own
+// message's, or a repeated one's.
+func (s *In) Awaits(tok uint64) (t packet.Type, ok bool) {
+	if s.acks == nil {
+		return 0, false
+	}
+	for i, w := range s.acks.waiting() {
+		if !w.done && (w.on == tok || w.on == 0 && s.acks.first+uint64(i) == tok) {
+			return w.Type, true
+		}
+	}
+	return 0, false
+}
+
 // Commit ends the wait of an acknowledgement, and of those that wait on it.
 func (s *In) Commit(tok uint64, code packet.Reason) {
 	a := s.acks

@@ -42,13 +42,26 @@ func (e *QuotaError) Error() string {
 // Is makes it an ErrQuota.
 func (*QuotaError) Is(target error) bool { return target == ErrQuota }
 
+// ErrFull refuses what would need room on a disk that has none. It is an
+// ErrQuota.
+var ErrFull error = fullError{}
+
+type fullError struct{}
+
+func (fullError) Error() string { return "disk is full" }
+
+// Is makes it an ErrQuota.
+func (fullError) Is(target error) bool { return target == ErrQuota }
+
 // Engine is a store. Every method may be called from any goroutine.
 type Engine interface {
 	// Publish makes m durable for every session of to, and retains it where m
 	// says so. m is immutable and shared from here on; to is copied before the
 	// return. done reports that nothing is left to wait for, and c is not
 	// called; otherwise c.Done(tok, err) is. An error with done means that m
-	// was taken for nobody.
+	// was taken for nobody. While the disk is full the error is ErrFull, but for
+	// what is fired or published again; a QoS 0 message to nobody is not retained
+	// then, without an error.
 	Publish(m *packet.Publish, to []Target, from Inbound, c Completer, tok uint64) (done bool, err error)
 	// Claim creates, resumes or discards the stored session of a client
 	// identifier; the answer goes to s, possibly before the return. A session
@@ -113,6 +126,15 @@ type Inbound struct {
 // word with whoever waits.
 type Completer interface {
 	Done(tok uint64, err error)
+}
+
+// Patient is a Completer that wants to know that Done is not near: the disk is
+// full, and the call goes on when there is room. Late is called between the call
+// and its Done, as Done is, and again while this lasts. The call is neither
+// refused nor accepted by it.
+type Patient interface {
+	Completer
+	Late(tok uint64)
 }
 
 // ClaimReq asks for the session of a client identifier.
@@ -188,6 +210,8 @@ const (
 	Expired
 	RetainedFull
 	SessionEnded
+	// DiskFull: a QoS 0 message was not retained, since there is no room.
+	DiskFull
 )
 
 // Session is a stored session. A method with a Completer reports done when it
@@ -243,4 +267,26 @@ type Stats struct {
 	Retained         int
 	RetainedBytes    int64
 	Dropped, Expired uint64 // messages of queues, by limit and by expiry
+	State            Health
+	// Free is the room on the disk in bytes, -1: not known. Without a disk it
+	// is -1.
+	Free int64
+}
+
+// Health says what an engine can do.
+type Health uint8
+
+const (
+	// Healthy: everything.
+	Healthy Health = iota
+	// Full: the disk is full. Messages that would have to be stored are
+	// refused until there is room.
+	Full
+	// Failed: nothing that would have to be durable is acknowledged any more.
+	Failed
+)
+
+// String names it as the $SYS topic does.
+func (h Health) String() string {
+	return [...]string{"ok", "full", "failed"}[min(h, Failed)]
 }

@@ -272,14 +272,22 @@ func TestClientJudgesSessions(t *testing.T) {
 	if g.counts[session] != 1 {
 		t.Error("a session that is gone passes")
 	}
+	c.over = true
+	if connect(&packet.Connack{SessionPresent: true}); g.counts[session] != 2 {
+		t.Error("a session that was ended and is there passes")
+	}
 	connect(nil) // the connection is closed in place of an answer
 	if g.counts[protocol] != 1 {
 		t.Error("a connection that ends without a kill passes")
 	}
 	w.set(3, false)
+	c.over = true
 	connect(nil)
 	if g.counts[protocol] != 1 {
 		t.Errorf("a kill counts as a fault: %v", g.told)
+	}
+	if connect(&packet.Connack{SessionPresent: true}); g.counts[session] != 2 {
+		t.Error("the session that an unanswered CONNECT has begun counts as the one that was ended")
 	}
 }
 

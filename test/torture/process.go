@@ -35,7 +35,8 @@ func myelinProgram(path, dir, addr, flags string) (*program, error) {
 	return &program{"myelin", dir, addr, append(argv, strings.Fields(flags)...)}, nil
 }
 
-// mosquittoProgram is Mosquitto with persistence on, everything else as shipped, but without limits to its queues.
+// mosquittoProgram is Mosquitto with persistence on, everything else as shipped, but without limits to its queues, and
+// with Myelin's number of messages under way: it ends the connection of a 3.1.1 client that sends more.
 func mosquittoProgram(path, dir, addr, flags string) (*program, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -46,7 +47,7 @@ func mosquittoProgram(path, dir, addr, flags string) (*program, error) {
 		return nil, err
 	}
 	conf := fmt.Sprintf("listener %s %s\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
-		"max_queued_messages 0\nmax_queued_bytes 0\n", port, host, data)
+		"max_queued_messages 0\nmax_queued_bytes 0\nmax_inflight_messages 1024\n", port, host, data)
 	if os.Getuid() == 0 {
 		conf += "user root\n"
 	}

@@ -94,6 +94,10 @@ func (c *client) connect(ctx context.Context, round int, will *packet.Will) (*li
 		CleanStart: c.clean, SessionExpiry: 0xFFFFFFFF, ReceiveMax: c.receiveMax,
 	}
 	l, ack, err := open(ctx, c.w.addr, connect)
+	var op *net.OpError
+	if err != nil && !(errors.As(err, &op) && op.Op == "dial") {
+		c.over = false // the CONNECT may have begun a new session
+	}
 	if err != nil {
 		c.ended(ctx, round, err)
 		return nil, nil

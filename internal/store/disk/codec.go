@@ -229,7 +229,7 @@ const (
 // appendRecord writes the session itself.
 func (q *queue) appendRecord(b []byte) []byte {
 	var bits byte
-	if q.will != nil {
+	if q.will() != nil {
 		bits |= sessionWill
 	}
 	if q.armed {
@@ -238,11 +238,11 @@ func (q *queue) appendRecord(b []byte) []byte {
 	b = append(b, bits)
 	b = binary.AppendUvarint(b, uint64(q.expiry))
 	b = binary.AppendUvarint(b, uint64(q.detached))
-	b = binary.AppendUvarint(b, uint64(len(q.id)))
-	b = append(b, q.id...)
-	if q.will != nil {
-		b = binary.AppendUvarint(b, uint64(q.will.Delay))
-		b = appendMessage(b, q.will.Msg)
+	b = binary.AppendUvarint(b, uint64(q.size))
+	b = append(b, q.ClientID()...)
+	if q.will() != nil {
+		b = binary.AppendUvarint(b, uint64(q.will().Delay))
+		b = appendMessage(b, q.will().Msg)
 	}
 	return b
 }
@@ -251,7 +251,7 @@ func (q *queue) parseRecord(v []byte) error {
 	r := reader{b: v}
 	bits := r.byte()
 	q.expiry, q.detached = uint32(r.uint()), uint32(r.uint())
-	q.id = string(r.bytes(r.count()))
+	q.setID(string(r.bytes(r.count())))
 	q.armed = bits&sessionArmed != 0
 	if bits&sessionWill != 0 && !r.bad {
 		delay := uint32(r.uint())
@@ -259,7 +259,7 @@ func (q *queue) parseRecord(v []byte) error {
 		if err != nil {
 			return err
 		}
-		q.will = &store.Will{Msg: m, Delay: delay}
+		q.setWill(&store.Will{Msg: m, Delay: delay})
 	}
 	if r.bad {
 		return errShort

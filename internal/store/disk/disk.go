@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"runtime"
@@ -20,6 +21,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/myelin-mqtt/myelin/internal/ids"
 	"github.com/myelin-mqtt/myelin/internal/route"
 	"github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
@@ -59,6 +61,16 @@ type Options struct {
 	// CacheBytes bounds the messages that are kept in memory although they are
 	// on the disk, 0: 16 MiB.
 	CacheBytes int64
+	// MinFreeBytes is the free room on the disk below which it counts as full:
+	// messages that would have to be stored are refused, until there is a
+	// quarter more. 0: 64 MiB, but at most a twentieth of the disk; negative:
+	// the disk is full when it refuses a write.
+	MinFreeBytes int64
+	// ReserveBytes is the size of a file that is given up when the disk refuses
+	// a write, so that what has begun can end. 0: 32 MiB, but at most a fortieth
+	// of the disk; negative: none. Neither this nor MinFreeBytes counts where
+	// the file system does not tell its free room.
+	ReserveBytes int64
 	// OnDrop is told of every message that a limit, its expiry or the end of
 	// its session cost; clientID is "" for a retained one. m is nil where the
 	// message is not in memory. It must not block, and not call the engine.
@@ -66,6 +78,9 @@ type Options struct {
 	OnDrop func(clientID string, m *packet.Publish, why store.Reason)
 	// Logger gets faults, nil: nobody does.
 	Logger *slog.Logger
+	// For tests.
+	pause    time.Duration // between two attempts at a write that finds no room, 0: 200 ms
+	memTable uint64        // bytes before the database writes a table, 0: 16 MiB
 }
 
 var (
@@ -85,13 +100,15 @@ type Engine struct {
 	cache    *pebble.Cache
 	retained *route.Retained[*packet.Publish]
 	over     sync.WaitGroup // the engine's goroutines
+	space    *space
 	stop     chan struct{}
 	using    sync.WaitGroup // backups, which Close waits for
 
 	mu         sync.Mutex // guards what follows; never held across I/O
 	work       sync.Cond  // the committer's: open is worth a commit
 	told       sync.Cond  // the notifier's: notes
-	sessions   map[string]*queue
+	sessions   *ids.Set[*queue]
+	loaded     []*queue // those that were stored when the engine was opened, by number, for Recover
 	sid, lsn   uint64
 	written    uint64   // the highest number in a committed group
 	open       *group   // takes what comes
@@ -99,10 +116,12 @@ type Engine struct {
 	recentN    int64    // what their messages cost
 	entries    int      // of recent
 	segs       []*seg
-	committing *group   // sealed, and not committed yet
-	unsynced   bool     // something was written without a sync
-	dirty      []*queue // their cursors have moved
-	dead       []*seg   // to be deleted with the next group
+	committing *group    // sealed, and not committed yet
+	sealed     time.Time // since when
+	late       bool      // it waits for room on the disk
+	unsynced   bool      // something was written without a sync
+	dirty      []*queue  // their cursors have moved
+	dead       []*seg    // to be deleted with the next group
 	notes      []note
 	asked      sync.Cond // the readers': toRead
 	toRead     []*queue
@@ -120,16 +139,17 @@ type Engine struct {
 
 // note is a completion that the notifier is to deliver.
 type note struct {
-	g   *group // all of its completions
-	c   store.Completer
-	tok uint64
-	err error
+	g    *group // all of its completions
+	c    store.Completer
+	tok  uint64
+	err  error
+	late bool // only word that the completion is not near
 }
 
 // Open opens the store, and reads all but the messages.
 func Open(o Options) (*Engine, error) {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = systemFS()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -137,12 +157,15 @@ func Open(o Options) (*Engine, error) {
 	if o.OnDrop == nil {
 		o.OnDrop = func(string, *packet.Publish, store.Reason) {}
 	}
+	if o.memTable == 0 {
+		o.memTable = 16 << 20
+	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 16 << 20
 	}
 	e := &Engine{
 		o: o, log: o.Logger, retained: new(route.Retained[*packet.Publish]),
-		sessions: map[string]*queue{}, stop: make(chan struct{}),
+		sessions: ids.New[*queue](maphash.MakeSeed()), stop: make(chan struct{}),
 	}
 	e.work.L, e.told.L, e.asked.L = &e.mu, &e.mu, &e.mu
 	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
@@ -153,10 +176,13 @@ func Open(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("open data directory %s: %w", o.Dir, err)
 	}
 	e.cache = pebble.NewCache(16 << 20)
-	db, err := e.openDB()
+	e.space = newSpace(&e.o, e.syncFailed)
+	db, err := e.openInRoom()
+	if noSpace(err) {
+		return nil, fmt.Errorf("open data directory %s: the disk is full: %w", o.Dir, err)
+	}
 	if err != nil {
-		e.cache.Unref()
-		return nil, errors.Join(fmt.Errorf("open data directory %s: %w", o.Dir, err), e.lock.Close())
+		return nil, fmt.Errorf("open data directory %s: %w", o.Dir, err)
 	}
 	e.db = db
 	e.opened.Store(true)
@@ -165,9 +191,11 @@ func Open(o Options) (*Engine, error) {
 	}
 	e.written = e.lsn
 	e.open = e.newGroup()
+	e.space.look()
 	e.over.Go(e.commitLoop)
 	e.over.Go(e.notifyLoop)
 	e.over.Go(e.tick)
+	e.over.Go(e.watch)
 	e.over.Go(e.sweepLoop)
 	for range readers {
 		e.over.Go(e.readLoop)
@@ -198,9 +226,9 @@ func (e *Engine) Stats() store.Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return store.Stats{
-		Sessions: len(e.sessions), Queued: int(e.queued), QueuedBytes: e.queuedBytes,
+		Sessions: e.sessions.Len(), Queued: int(e.queued), QueuedBytes: e.queuedBytes,
 		Retained: e.retained.Len(), RetainedBytes: e.retainedBytes,
-		Dropped: e.dropped.Load(), Expired: e.expired.Load(),
+		Dropped: e.dropped.Load(), Expired: e.expired.Load(), State: e.health(), Free: e.space.free.Load(),
 	}
 }
 
@@ -215,6 +243,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.open.due, e.open.sync = true, true
 	e.mu.Unlock()
 	close(e.stop)
+	e.space.close()
 	e.work.Signal()
 	e.told.Signal()
 	e.asked.Broadcast()
@@ -299,7 +328,7 @@ func (e *Engine) openDB() (db *pebble.DB, err error) {
 		}
 	}()
 	return pebble.Open(e.o.Dir, &pebble.Options{
-		FS: e.o.FS, Cache: e.cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4,
+		FS: e.space.wrap(), Cache: e.cache, MemTableSize: e.o.memTable, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, Logger: logger{e}, Lock: e.lock,
 	})
 }

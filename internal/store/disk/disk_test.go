@@ -4,13 +4,17 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/myelin-mqtt/myelin/internal/ids"
 	"github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
 	"github.com/myelin-mqtt/myelin/internal/store/storetest"
@@ -248,7 +252,7 @@ func BenchmarkFanOut(b *testing.B) {
 			await(b, c.c)
 		}
 		e.mu.Lock()
-		to = append(to, store.Target{To: e.sessions[fmt.Sprint(i)], QoS: 1})
+		to = append(to, store.Target{To: e.sessions.Get(fmt.Sprint(i)), QoS: 1})
 		e.mu.Unlock()
 	}
 	m := message(b, "bench/topic", string(make([]byte, 256)), 1, false)
@@ -310,4 +314,62 @@ func BenchmarkOpen(b *testing.B) {
 		}
 		shut(e)
 	}
+}
+
+// There may be millions of sessions.
+func TestQueueSize(t *testing.T) {
+	if n := unsafe.Sizeof(queue{}); n > 64 {
+		t.Errorf("a session has %d bytes, want at most 64", n)
+	}
+}
+
+// Every session is visited that is there throughout, whatever comes and goes.
+func TestEachQueue(t *testing.T) {
+	e := &Engine{sessions: ids.New[*queue](maphash.MakeSeed())}
+	put := func(id string) {
+		q := new(queue)
+		q.setID(id)
+		e.sessions.Put(q)
+	}
+	const stay = 4000
+	for i := range stay {
+		put(fmt.Sprint("stays", i))
+	}
+	seen, steps := map[string]bool{}, 0
+	e.eachQueue(func(q *queue) { seen[q.ClientID()] = true })
+	if len(seen) != stay {
+		t.Fatalf("%d sessions were visited", len(seen))
+	}
+	clear(seen)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			e.mu.Lock()
+			if i < 20000 {
+				put(fmt.Sprint("comes", i))
+			} else {
+				e.sessions.Delete(fmt.Sprint("comes", i-20000))
+			}
+			e.mu.Unlock()
+		}
+	})
+	for range 50 {
+		clear(seen)
+		e.eachQueue(func(q *queue) {
+			if steps++; q.text != nil && q.ClientID()[0] == 's' {
+				seen[q.ClientID()] = true
+			}
+		})
+		if len(seen) != stay {
+			t.Fatalf("%d sessions were visited, want %d", len(seen), stay)
+		}
+	}
+	close(stop)
+	wg.Wait()
 }

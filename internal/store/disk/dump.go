@@ -178,8 +178,8 @@ func (v *View) session(sid uint64, val []byte) (*SessionLine, error) {
 	if q.detached != 0 {
 		l.Detached = when(int64(q.detached))
 	}
-	if q.will != nil {
-		l.Will = &WillLine{messageLine(q.will.Msg), q.will.Delay, q.armed}
+	if w := q.will(); w != nil {
+		l.Will = &WillLine{messageLine(w.Msg), w.Delay, q.armed}
 	}
 	for lsn, x := range s.out {
 		if !s.done(lsn) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -219,7 +220,7 @@ func (e *Engine) commitNext() bool {
 	last := e.closing
 	g := e.open
 	live := e.seal(g)
-	e.committing = g
+	e.committing, e.sealed = g, time.Now()
 	e.mu.Unlock()
 
 	synced, err := e.commit(g, live)
@@ -232,7 +233,7 @@ func (e *Engine) commitNext() bool {
 	if e.err != nil { // it failed elsewhere, and the group was told so
 		return false
 	}
-	e.unsynced, e.committing = !synced, nil
+	e.unsynced, e.committing, e.late = !synced, nil, false
 	e.written = max(e.written, g.first+uint64(len(g.entries))-1)
 	g.committed = true
 	e.settle(g)
@@ -372,9 +373,12 @@ func (e *Engine) notifyLoop() {
 			return
 		}
 		for _, n := range notes {
-			if n.g != nil {
+			switch {
+			case n.g != nil:
 				n.g.tell(n.err)
-			} else {
+			case n.late:
+				n.c.(store.Patient).Late(n.tok)
+			default:
 				n.c.Done(n.tok, n.err)
 			}
 		}

@@ -6,21 +6,21 @@ import (
 	"github.com/myelin-mqtt/myelin/internal/store"
 )
 
-// next is Next that waits for the reader.
-func next(s store.Session, buf []store.Delivery, now uint32) (n int, more bool) {
+// next is Next that waits for the reader. left: something waits still.
+func next(s store.Session, buf []store.Delivery, now uint32) (n int, left bool) {
 	q := s.(*queue)
 	for {
 		q.e.mu.Lock()
-		if q.sink == nil && !q.ended {
-			q.sink = new(claimer)
+		if q.sink() == nil && !q.ended {
+			q.win().sink = new(claimer)
 		}
 		q.e.mu.Unlock()
-		n, more = q.Next(buf, now)
+		n, _ = q.Next(buf, now)
 		q.e.mu.Lock()
-		left, reading := q.n(), q.w != nil && q.w.reading > 0
+		waiting, reading := q.n(), q.w != nil && q.w.reading > 0
 		q.e.mu.Unlock()
-		if n > 0 || left == 0 {
-			return n, left > 0
+		if n > 0 || waiting == 0 {
+			return n, waiting > 0
 		}
 		for reading {
 			runtime.Gosched()

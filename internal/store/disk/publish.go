@@ -12,6 +12,9 @@ import (
 type losses struct {
 	lost []loss
 	wake []store.Sink
+	// over: the message was not retained, and why.
+	over bool
+	why  store.Reason
 }
 
 type loss struct {
@@ -25,7 +28,7 @@ func (l *losses) tell(e *Engine) {
 	}
 	for _, x := range l.lost {
 		e.dropped.Add(1)
-		e.o.OnDrop(x.q.id, x.m, store.QueueFull)
+		e.o.OnDrop(x.q.ClientID(), x.m, store.QueueFull)
 	}
 }
 
@@ -33,42 +36,46 @@ func (l *losses) tell(e *Engine) {
 func (e *Engine) Publish(m *packet.Publish, to []store.Target, in store.Inbound, c store.Completer, tok uint64) (done bool, err error) {
 	var l losses
 	e.mu.Lock()
-	done, over, err := e.publish(m, to, in, c, tok, &l)
+	done, err = e.publish(m, to, in, c, tok, &l)
 	e.mu.Unlock()
-	if over {
-		e.o.OnDrop("", m, store.RetainedFull)
+	if l.over {
+		e.o.OnDrop("", m, l.why)
 	}
 	l.tell(e)
 	return done, err
 }
 
-// publish is Publish under the lock. over: the message was not retained.
-func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound, c store.Completer, tok uint64, l *losses) (done, over bool, err error) {
+// publish is Publish under the lock.
+func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound, c store.Completer, tok uint64, l *losses) (done bool, err error) {
 	retain := m.Retain() && !in.Again && !e.o.NoRetain
 	from, _ := in.From.(*queue)
 	if from != nil && from.ended {
 		from = nil
 	}
-	if q, ok := in.Fired.(*queue); ok && q.will != nil {
-		q.will, q.armed = nil, false
+	if q, ok := in.Fired.(*queue); ok && q.will() != nil {
+		q.setWill(nil)
+		q.armed = false
+		q.slim()
 		if !q.ended && e.want(nil, 0) {
 			q.save()
 		}
 	}
 	switch {
 	case len(to) == 0 && !retain && from == nil:
-		return true, false, nil
+		return true, nil
 	case e.err != nil:
-		return true, false, e.err
+		return true, e.err
+	case e.noRoom(m, len(to), in):
+		return true, e.refuse(m, len(to), l)
 	case e.o.Limits.Policy == session.Refuse:
 		for i := range to {
 			if err := to[i].To.(*queue).refuses(int(size(m))); err != nil {
-				return true, false, err
+				return true, err
 			}
 		}
 	}
 	if retain {
-		over = e.retain(m)
+		l.over, l.why = e.retain(m), store.RetainedFull
 	}
 	if from != nil {
 		from.hold(in.ID)
@@ -76,15 +83,15 @@ func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound,
 	hard := retain || from != nil
 	if n := e.put(m, to, hard, c, tok, l); n == 0 {
 		if !hard { // for nobody: all have ended, or are full
-			return true, over, nil
+			return true, nil
 		}
 		e.want(c, tok)
-		return false, over, nil
+		return false, nil
 	}
 	g := e.open
 	g.due, g.sync = true, true
 	e.work.Signal()
-	return false, over, nil
+	return false, nil
 }
 
 // put gives the message its number and puts it into the queues of its

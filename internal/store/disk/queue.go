@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -17,15 +18,14 @@ import (
 // engine's lock.
 type queue struct {
 	e        *Engine
-	id       string
-	sink     store.Sink // nil: nobody is connected
+	text     *byte // of the client identifier
 	sid      uint64
 	last     uint64   // the highest number of its messages, or of all when it began
 	wait     *backlog // nil: nothing waits
 	w        *window  // nil: nothing is in it
-	will     *store.Will
-	detached uint32 // Unix seconds, 0: connected
+	detached uint32   // Unix seconds, 0: connected
 	expiry   uint32
+	size     uint16 // of the client identifier
 	armed    bool
 	ended    bool
 	told     bool // Ready was called, or will be, and Next has not run empty since
@@ -33,8 +33,41 @@ type queue struct {
 	subbed   bool // it may have subscriptions
 }
 
+// setID says whose session it is. The identifier is a string of MQTT, so that
+// the half of its head that is not kept is not needed.
+func (q *queue) setID(id string) { q.text, q.size = unsafe.StringData(id), uint16(len(id)) }
+
+// ClientID implements ids.Named.
+func (q *queue) ClientID() string { return unsafe.String(q.text, int(q.size)) }
+
+// sink is the client's connection, nil: nobody is connected.
+func (q *queue) sink() store.Sink {
+	if q.w == nil {
+		return nil
+	}
+	return q.w.sink
+}
+
+func (q *queue) will() *store.Will {
+	if q.w == nil {
+		return nil
+	}
+	return q.w.will
+}
+
+// setWill is the will from now on, nil: none.
+func (q *queue) setWill(w *store.Will) {
+	if w != nil {
+		q.win().will = w
+	} else if q.w != nil {
+		q.w.will = nil
+	}
+}
+
 // window is what is under way between a session and its client.
 type window struct {
+	sink    store.Sink // nil: nobody is connected
+	will    *store.Will
 	given   []given // handed out, in the order of their numbers
 	begin   int     // those before it are over
 	read    []fetched
@@ -66,7 +99,7 @@ func (q *queue) win() *window {
 
 // slim lets go of an empty window when nobody is connected.
 func (q *queue) slim() {
-	if w := q.w; w != nil && q.sink == nil && len(w.given) == 0 && len(w.inbound) == 0 && len(w.out) == 0 && w.reading == 0 {
+	if w := q.w; w != nil && w.sink == nil && w.will == nil && len(w.given) == 0 && len(w.inbound) == 0 && len(w.out) == 0 && w.reading == 0 {
 		q.w = nil
 	}
 }
@@ -106,12 +139,12 @@ func (q *queue) save() {
 // refuses is what the publisher of a message is told where there is no room:
 // nothing for a session that is connected and merely slow.
 func (q *queue) refuses(size int) error {
-	if lim := &q.e.o.Limits; q.sink == nil && !q.ended {
+	if lim := &q.e.o.Limits; q.sink() == nil && !q.ended {
 		switch {
 		case lim.Full(q.n(), q.bytes(), size):
-			return &store.QuotaError{ClientID: q.id}
+			return &store.QuotaError{ClientID: q.ClientID()}
 		case lim.Over(q.e.queued, q.e.queuedBytes, size):
-			return &store.QuotaError{ClientID: q.id, Total: true}
+			return &store.QuotaError{ClientID: q.ClientID(), Total: true}
 		}
 	}
 	return nil
@@ -123,7 +156,7 @@ func (q *queue) take(m *packet.Publish, t *store.Target, lsn uint64, size uint32
 		return false
 	}
 	lim := &q.e.o.Limits
-	promised := lim.Policy == session.Refuse && q.sink == nil // publish has looked
+	promised := lim.Policy == session.Refuse && q.sink() == nil // publish has looked
 	for !promised && lim.Full(q.n(), q.bytes(), int(size)) {
 		if lim.Policy != session.DropOldest {
 			l.lost = append(l.lost, loss{q, m})
@@ -132,7 +165,7 @@ func (q *queue) take(m *packet.Publish, t *store.Target, lsn uint64, size uint32
 		q.dropOldest(l)
 	}
 	for !promised && lim.Over(q.e.queued, q.e.queuedBytes, int(size)) {
-		if lim.Policy != session.DropOldest && q.sink != nil {
+		if lim.Policy != session.DropOldest && q.sink() != nil {
 			break // its own limits bound it, and others are to blame
 		}
 		most := q
@@ -148,9 +181,9 @@ func (q *queue) take(m *packet.Publish, t *store.Target, lsn uint64, size uint32
 		most.dropOldest(l)
 	}
 	q.push(&ref{lsn: lsn, how: how{more: t.More, sub: t.Sub, qos: t.QoS, flags: t.Flags}, size: size})
-	if q.sink != nil && !q.told {
+	if q.sink() != nil && !q.told {
 		q.told = true
-		l.wake = append(l.wake, q.sink)
+		l.wake = append(l.wake, q.sink())
 	}
 	return true
 }
@@ -291,7 +324,7 @@ type ending struct {
 func (q *queue) end(l *ending) {
 	e := q.e
 	l.q = q
-	delete(e.sessions, q.id)
+	e.sessions.Delete(q.ClientID())
 	if q.wait != nil {
 		for p := q.wait.walk(); p.left > 0; {
 			r := p.next()
@@ -333,7 +366,7 @@ func (q *queue) end(l *ending) {
 			e.orphans = append(e.orphans, q.sid)
 		}
 	}
-	q.ended, q.sink, q.will, q.wait, q.w = true, nil, nil, nil, nil
+	q.ended, q.wait, q.w = true, nil, nil
 }
 
 // tell tells of what was lost, and returns what others may have. It reads the
@@ -344,7 +377,7 @@ func (l *ending) tell() (shared []store.Delivery) {
 	}
 	e := l.q.e
 	for _, m := range l.lost {
-		e.o.OnDrop(l.q.id, m, store.SessionEnded)
+		e.o.OnDrop(l.q.ClientID(), m, store.SessionEnded)
 	}
 	for _, d := range l.shared {
 		if d.Msg == nil && l.disk != nil {

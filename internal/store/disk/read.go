@@ -89,7 +89,7 @@ func (e *Engine) readLoop() {
 		}
 
 		e.mu.Lock()
-		sink := q.sink
+		sink := q.sink()
 		if w := q.w; w != nil {
 			if w.reading = 0; sink != nil {
 				w.read, q.told = want, true
@@ -118,7 +118,7 @@ func readMessage(from pebble.Reader, lsn uint64) (*packet.Publish, error) {
 
 // unreadable reports a message that the disk does not give.
 func (q *queue) unreadable(lsn uint64, err error) {
-	q.e.log.Error("a queued message cannot be read", "client", q.id, "key", fmt.Sprintf("%x", messageKey(lsn, kindMessage)), "err", err)
+	q.e.log.Error("a queued message cannot be read", "client", q.ClientID(), "key", fmt.Sprintf("%x", messageKey(lsn, kindMessage)), "err", err)
 	q.e.dropped.Add(1)
-	q.e.o.OnDrop(q.id, nil, store.QueueFull)
+	q.e.o.OnDrop(q.ClientID(), nil, store.QueueFull)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -56,6 +55,11 @@ func (e *Engine) load() error {
 			return err
 		}
 	}
+	e.sessions.Reserve(len(l.all))
+	for _, q := range l.all {
+		e.sessions.Put(q)
+	}
+	e.loaded = l.all
 	if err := l.targets(); err != nil {
 		return err
 	}
@@ -154,7 +158,6 @@ func (l *loading) session(key, v []byte) error {
 		return err
 	}
 	l.all = append(l.all, q)
-	l.e.sessions[q.id] = q
 	l.e.sid = max(l.e.sid, q.sid)
 	return nil
 }
@@ -311,9 +314,9 @@ func (q *queue) finished(lsn uint64) bool {
 // Recover implements store.Engine.
 func (e *Engine) Recover(yield func(*store.Stored) bool) error {
 	e.mu.Lock()
-	all := slices.Collect(maps.Values(e.sessions))
+	all := e.loaded
+	e.loaded = nil
 	e.mu.Unlock()
-	slices.SortFunc(all, func(a, b *queue) int { return cmp.Compare(a.sid, b.sid) })
 	subs, err := e.subscriptions()
 	if err != nil {
 		return fmt.Errorf("recover subscriptions: %w", err)
@@ -326,7 +329,7 @@ func (e *Engine) Recover(yield func(*store.Stored) bool) error {
 			st.Subs, err = subs.of(q)
 		}
 		if err != nil {
-			return fmt.Errorf("recover session %q: %w", q.id, err)
+			return fmt.Errorf("recover session %q: %w", q.ClientID(), err)
 		}
 		if !yield(st) {
 			return nil
@@ -409,14 +412,14 @@ func (q *queue) stored(now int64) (*store.Stored, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if q.detached == 0 { // it was connected at the crash
-		q.detached, q.armed = uint32(now), q.will != nil
+		q.detached, q.armed = uint32(now), q.will() != nil
 		if !e.want(nil, 0) {
 			return nil, e.err
 		}
 		q.save()
 	}
 	st := &store.Stored{
-		ClientID: q.id, Session: q, Expiry: q.expiry, Detached: int64(q.detached), Will: q.will, WillArmed: q.armed,
+		ClientID: q.ClientID(), Session: q, Expiry: q.expiry, Detached: int64(q.detached), Will: q.will(), WillArmed: q.armed,
 		Inbound: q.inboundIDs(), Out: q.outbounds(),
 	}
 	for i := range st.Out {

@@ -13,14 +13,13 @@ import (
 func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
 	var l ending
 	e.mu.Lock()
-	q := e.sessions[r.ClientID]
+	q := e.sessions.Get(r.ClientID)
 	if q == nil && r.Expiry == 0 { // there was nothing, and there will be nothing
 		e.mu.Unlock()
 		s.Claimed(nil, nil, nil)
 		return
 	}
-	if e.err != nil {
-		err := e.err
+	if err := e.barred(); err != nil {
 		e.mu.Unlock()
 		s.Claimed(nil, nil, err)
 		return
@@ -35,13 +34,15 @@ func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
 		answer.st = q.state()
 	case r.Expiry > 0:
 		e.sid++
-		q = &queue{e: e, id: r.ClientID, sid: e.sid, last: e.lsn}
-		e.sessions[r.ClientID] = q
+		q = &queue{e: e, sid: e.sid, last: e.lsn}
+		q.setID(r.ClientID)
+		e.sessions.Put(q)
 		e.open.batch.Set([]byte(keySid), binary.BigEndian.AppendUint64(nil, e.sid), nil)
 	}
 	if q != nil {
-		q.sink, q.told = s, false
-		q.expiry, q.will, q.armed, q.detached = r.Expiry, r.Will, false, 0
+		w := q.win()
+		w.sink, w.will, q.told = s, r.Will, false
+		q.expiry, q.armed, q.detached = r.Expiry, false, 0
 		q.save()
 		answer.s = q
 	}
@@ -130,7 +131,7 @@ func (q *queue) Next(buf []store.Delivery, now uint32) (n int, more bool) {
 	}
 	for _, m := range expired {
 		e.expired.Add(1)
-		e.o.OnDrop(q.id, m, store.Expired)
+		e.o.OnDrop(q.ClientID(), m, store.Expired)
 	}
 	return n, more
 }
@@ -192,7 +193,7 @@ func (q *queue) Subscribe(subs []store.Sub, c store.Completer, tok uint64) (done
 	if q.ended {
 		return true
 	}
-	if !e.want(c, tok) {
+	if e.turnAway(c, tok) || !e.want(c, tok) {
 		return false
 	}
 	q.subbed = true
@@ -303,16 +304,14 @@ func (q *queue) Detach(expiry uint32, armed bool, c store.Completer, tok uint64)
 	if q.ended {
 		return true
 	}
-	q.sink = nil
-	if q.w != nil {
-		q.w.read = nil
-		q.slim()
+	if w := q.w; w != nil {
+		w.sink, w.read = nil, nil
+		if !armed {
+			w.will = nil
+		}
 	}
-	q.expiry, q.detached = expiry, uint32(time.Now().Unix())
-	if !armed {
-		q.will = nil
-	}
-	q.armed = q.will != nil
+	q.expiry, q.detached, q.armed = expiry, uint32(time.Now().Unix()), q.will() != nil
+	q.slim()
 	if e.want(c, tok) {
 		q.save()
 	}

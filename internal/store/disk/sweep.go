@@ -141,16 +141,19 @@ func (e *Engine) thin(segs []*seg) error {
 }
 
 // eachQueue calls f for every session, with mu held, which it lets go from time
-// to time. A session that comes or goes meanwhile may be missed.
+// to time. A session that comes or goes meanwhile may be missed, and one may
+// come twice.
 func (e *Engine) eachQueue(f func(q *queue)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := 0
-	for _, q := range e.sessions {
-		f(q)
-		if n++; n%4096 == 0 {
-			e.mu.Unlock()
-			e.mu.Lock()
+	for i, parts := 0, e.sessions.Parts(); i < parts; i++ {
+		for q := range e.sessions.Part(i) {
+			f(q)
+		}
+		e.mu.Unlock()
+		e.mu.Lock()
+		if now := e.sessions.Parts(); now != parts { // from the beginning
+			i, parts = -1, now
 		}
 	}
 }

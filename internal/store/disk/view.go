@@ -176,7 +176,7 @@ func (v *View) load(bad func(key []byte, err error)) error {
 		if err := q.parseRecord(val); err != nil {
 			return fault(key, err)
 		}
-		v.sessions[sidOf(key)] = &viewed{id: q.id}
+		v.sessions[sidOf(key)] = &viewed{id: q.ClientID()}
 		return nil
 	})
 	if err != nil {

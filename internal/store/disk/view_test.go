@@ -242,7 +242,8 @@ func TestCheckFindsBrokenReferences(t *testing.T) {
 }
 
 func mustRecord(id string) []byte {
-	q := &queue{id: id, expiry: 1}
+	q := &queue{expiry: 1}
+	q.setID(id)
 	return q.appendRecord(nil)
 }
 

@@ -188,7 +188,7 @@ func (e *Engine) Stats() store.Stats {
 	return store.Stats{
 		Sessions: n, Queued: int(e.queued.Load()), QueuedBytes: e.queuedBytes.Load(),
 		Retained: e.retained.Len(), RetainedBytes: e.retainedBytes.Load(),
-		Dropped: e.dropped.Load(), Expired: e.expired.Load(),
+		Dropped: e.dropped.Load(), Expired: e.expired.Load(), Free: -1,
 	}
 }
 
