@@ -87,6 +87,10 @@ func (b *Broker) adopt(st *store.Stored) error {
 			return err
 		}
 		s.add(newSubscription(x.Filter, x.ID, x.Options))
+		if x.Owed {
+			s.activate()
+			s.jobs = b.addRetained(s.jobs, &retainedJob{filter: f.Filter, qos: x.Options.QoS(), id: x.ID})
+		}
 		b.table.Subscribe(f, route.Sub[*session]{To: s, ID: x.ID, QoS: uint8(x.Options.QoS()), Opts: s.opts(x.Options)}, true)
 	}
 	if st.WillArmed && st.Will != nil {

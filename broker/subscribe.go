@@ -51,7 +51,7 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 			}
 			fresh[f.Filter] = true
 		}
-		subs = append(subs, store.Sub{Filter: f.Filter, ID: p.SubID, Options: f.Options})
+		subs = append(subs, store.Sub{Filter: f.Filter, ID: p.SubID, Options: f.Options, Owed: c.bringsRetained(&f, c.s.find(f.Filter) < 0) && f.Options.QoS() > 0})
 	}
 	c.logRefused(&p, codes)
 	if c.s.store == nil || len(subs) == 0 {
@@ -142,7 +142,7 @@ func (c *conn) subscribed(t *turn, p *packet.Subscribe, codes []packet.Reason) {
 		sub := newSubscription(f.Filter, p.SubID, f.Options)
 		fresh := c.keepSubscription(sub, filter)
 		c.b.table.Subscribe(filter, route.Sub[*session]{To: s, ID: p.SubID, QoS: uint8(f.Options.QoS()), Opts: s.opts(f.Options)}, fresh)
-		if filter.Share == "" && (f.Options.RetainHandling() == 0 || f.Options.RetainHandling() == 1 && fresh) { // [MQTT-3.3.1-9..11]
+		if c.bringsRetained(&f, fresh) {
 			retained = append(retained, retainedJob{filter: filter.Filter, qos: f.Options.QoS(), id: p.SubID})
 		}
 		if e := t.o.Events.Subscribed; e != nil {
@@ -162,6 +162,12 @@ func (c *conn) subscribed(t *turn, p *packet.Subscribe, codes []packet.Reason) {
 	for i := range retained {
 		c.startRetained(t, &retained[i])
 	}
+}
+
+// bringsRetained reports whether a subscription, fresh if there was none with
+// its filter, brings retained messages. [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+func (c *conn) bringsRetained(f *packet.Subscription, fresh bool) bool {
+	return !strings.HasPrefix(f.Filter, "$share/") && (f.Options.RetainHandling() == 0 || f.Options.RetainHandling() == 1 && fresh)
 }
 
 // keepSubscription remembers a subscription in the session; fresh: the session
@@ -282,32 +288,47 @@ const (
 // startRetained begins with the retained messages of a subscription.
 // [MQTT-3.3.1-9]
 func (c *conn) startRetained(t *turn, j *retainedJob) {
-	if j.sys = j.filter == "$SYS" || strings.HasPrefix(j.filter, "$SYS/"); j.sys {
-		j.cursor = c.b.sys.Cursor(j.filter)
-	} else {
-		j.cursor = c.b.store.Retained(j.filter)
+	alone := c.jobs == nil
+	c.jobs = c.b.addRetained(c.jobs, j)
+	if alone {
+		c.retained(t)
 	}
-	first := c.jobs
+}
+
+// addRetained puts a job behind the others; what it returns is the first.
+func (b *Broker) addRetained(first, j *retainedJob) *retainedJob {
+	if j.sys = j.filter == "$SYS" || strings.HasPrefix(j.filter, "$SYS/"); j.sys {
+		j.cursor = b.sys.Cursor(j.filter)
+	} else {
+		j.cursor = b.store.Retained(j.filter)
+	}
 	if first == nil {
 		j.last = j
-		c.jobs = j
-		c.retained(t)
-		return
+		return j
 	}
 	if first.byFilter == nil {
 		first.byFilter = map[string]*retainedJob{first.filter: first}
 	}
 	if old := first.byFilter[j.filter]; old != nil { // subscribed to again before it was through: from the beginning
 		old.qos, old.id, old.cursor, old.wait, old.over = j.qos, j.id, j.cursor, nil, false
-		return
+		return first
 	}
 	first.last.next, first.last = j, j
 	first.byFilter[j.filter] = j
+	return first
 }
 
-// endJob goes on to the next job.
+// endJob goes on to the next job. What a durable subscription was owed is in
+// the store by then, and does not come again after a restart; but while calls
+// of the client are under way, one of them may be for the same filter.
 func (c *conn) endJob() {
 	j := c.jobs
+	if c.s.store != nil && j.qos > 0 && (c.async == nil || len(c.async.later) == 0) {
+		if i := c.s.find(j.filter); i >= 0 {
+			x := &c.s.subs()[i]
+			c.s.store.Settle(store.Sub{Filter: j.filter, ID: x.id, Options: x.options})
+		}
+	}
 	if j.next != nil {
 		j.next.last, j.next.byFilter = j.last, j.byFilter // there is one where there are two jobs
 		delete(j.byFilter, j.filter)

@@ -174,6 +174,9 @@ type Sub struct {
 	Filter  string
 	ID      uint32
 	Options packet.SubOptions
+	// Owed: retained messages that it brings are still to be queued. Settle
+	// takes it back.
+	Owed bool
 }
 
 // Outbound is a QoS 2 message in flight to the subscriber. Next does not hand
@@ -220,6 +223,9 @@ type Session interface {
 	// Subscribe and Unsubscribe make a change of the subscriptions durable.
 	Subscribe(subs []Sub, c Completer, tok uint64) (done bool)
 	Unsubscribe(filters []string, c Completer, tok uint64) (done bool)
+	// Settle records that what a subscription was owed has been queued. Nobody
+	// waits for it, and no other call for the filter may be under way.
+	Settle(sub Sub)
 	// Next takes waiting messages in their order, at most len(buf): the caller
 	// asks for as many as its window has room for. Expired ones are skipped;
 	// now is in Unix seconds. more says that some are left.

@@ -395,10 +395,23 @@ func (s *subscriptions) orphan(sid uint64) {
 	}
 }
 
+// subOwed is a bit beside the options of a subscription, which have six.
+const subOwed = 0x80
+
+// appendSub writes a subscription.
+func appendSub(b []byte, s *store.Sub) []byte {
+	bits := byte(s.Options)
+	if s.Owed {
+		bits |= subOwed
+	}
+	return binary.AppendUvarint(append(b, bits), uint64(s.ID))
+}
+
 // parseSub reads a subscription.
 func parseSub(key, v []byte) (s store.Sub, err error) {
 	r := reader{b: v}
-	s = store.Sub{Options: packet.SubOptions(r.byte()), ID: uint32(r.uint())}
+	bits := r.byte()
+	s = store.Sub{Options: packet.SubOptions(bits &^ subOwed), Owed: bits&subOwed != 0, ID: uint32(r.uint())}
 	if r.bad || len(key) < 9 {
 		return s, errShort
 	}

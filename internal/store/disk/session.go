@@ -198,9 +198,24 @@ func (q *queue) Subscribe(subs []store.Sub, c store.Completer, tok uint64) (done
 	}
 	q.subbed = true
 	for _, s := range subs {
-		e.open.batch.Set(filterKey(q.sid, s.Filter), binary.AppendUvarint([]byte{byte(s.Options)}, uint64(s.ID)), nil)
+		e.open.batch.Set(filterKey(q.sid, s.Filter), appendSub(nil, &s), nil)
 	}
 	return false
+}
+
+// Settle implements store.Session. It is on the disk with what was queued
+// before it, or later.
+func (q *queue) Settle(sub store.Sub) {
+	e := q.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if q.ended || e.err != nil {
+		return
+	}
+	sub.Owed = false
+	e.open.batch.Set(filterKey(q.sid, sub.Filter), appendSub(nil, &sub), nil)
+	e.open.due = true
+	e.work.Signal()
 }
 
 // Unsubscribe implements store.Session.

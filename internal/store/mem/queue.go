@@ -245,6 +245,9 @@ func (q *queue) End(store.Completer, uint64) (shared []store.Delivery, done bool
 // Subscribe implements store.Session.
 func (q *queue) Subscribe([]store.Sub, store.Completer, uint64) bool { return true }
 
+// Settle implements store.Session.
+func (q *queue) Settle(store.Sub) {}
+
 // Unsubscribe implements store.Session.
 func (q *queue) Unsubscribe([]string, store.Completer, uint64) bool { return true }
 

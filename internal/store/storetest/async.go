@@ -208,6 +208,9 @@ func (h *handle) Unsubscribe(filters []string, c store.Completer, tok uint64) (d
 	return h.call(c, tok, func(c store.Completer) bool { return h.inner.Unsubscribe(filters, c, tok) })
 }
 
+// Settle implements store.Session.
+func (h *handle) Settle(sub store.Sub) { h.inner.Settle(sub) }
+
 // Sent2 implements store.Session.
 func (h *handle) Sent2(lsn uint64, id uint16, c store.Completer, tok uint64) (done bool) {
 	return h.call(c, tok, func(c store.Completer) bool { return h.inner.Sent2(lsn, id, c, tok) })
