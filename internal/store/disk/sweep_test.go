@@ -122,7 +122,7 @@ func TestSubscriptionsGo(t *testing.T) {
 	if err := e.Recover(func(s *store.Stored) bool { got += fmt.Sprint(s.ClientID, s.Subs); return true }); err != nil {
 		t.Fatal(err)
 	}
-	if want := "b[{x/b 0 q0} {y/b 0 q0}]"; got != want {
+	if want := "b[{x/b 0 q0 false} {y/b 0 q0 false}]"; got != want {
 		t.Errorf("%s comes back, want %s", got, want)
 	}
 	if err := e.sweep(); err != nil {
