@@ -21,8 +21,6 @@ var ErrInMemory = errors.New("nothing is on the disk: the durability is memory")
 // are ErrInMemory, ErrClosed, and those of the disk; ctx is looked at before the
 // work, which then goes to its end.
 func (b *Broker) Backup(ctx context.Context, dir string) error {
-	b.use.RLock()
-	defer b.use.RUnlock()
 	if b.isClosed() {
 		return ErrClosed
 	}
@@ -30,7 +28,7 @@ func (b *Broker) Backup(ctx context.Context, dir string) error {
 	if !ok {
 		return ErrInMemory
 	}
-	if err := s.Backup(ctx, dir); err != nil {
+	if err := s.Backup(ctx, dir); err != nil { // it may take long, and the store's Close waits for it
 		return fmt.Errorf("back up: %w", err)
 	}
 	b.log.Info("backup written", "dir", dir)

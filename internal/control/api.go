@@ -19,6 +19,8 @@ type State struct {
 	Started       time.Time `json:"started"`
 	Data          string    `json:"data"` // the data directory, absolute
 	Durability    string    `json:"durability"`
+	Store         string    `json:"store"`     // ok; full: the disk is; failed: nothing is acknowledged until a restart
+	DiskFree      int64     `json:"disk_free"` // bytes of room on the disk, -1: not known
 	Sessions      int       `json:"sessions"`
 	Connected     int64     `json:"connected"`
 	Queued        int       `json:"queued"` // messages that wait for sessions

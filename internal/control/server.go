@@ -110,8 +110,8 @@ func listen(dir string) (net.Listener, error) {
 const patience = 10 * time.Second
 
 // Close removes the socket, ends the API, and waits for calls that are under
-// way; a backup that takes longer is the broker's Close to wait for. More calls
-// do nothing but wait.
+// way; for a backup that takes longer the broker's Close waits. More calls do
+// nothing but wait.
 func (s *Server) Close() {
 	s.once.Do(func() {
 		if fi, err := os.Lstat(s.path); err == nil && os.SameFile(fi, s.file) {
@@ -136,6 +136,7 @@ func (s *Server) state(w http.ResponseWriter, _ *http.Request) {
 	answer(w, State{
 		PID: os.Getpid(), Version: s.o.Version, Started: s.started.UTC().Truncate(time.Second), Data: dir, Durability: s.o.Durability,
 		Sessions: st.Sessions, Connected: st.Connected, Queued: st.Queued, QueuedBytes: st.QueuedBytes, Retained: st.Retained, RetainedBytes: st.RetainedBytes,
+		Store: st.Store, DiskFree: st.DiskFree,
 	})
 }
 
@@ -179,7 +180,7 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	}
 	switch err := s.b.Backup(r.Context(), q.Dir); {
 	case err == nil:
-		answer(w, Backup{Dir: q.Dir})
+		answer(w, Backup(q))
 	case errors.Is(err, disk.ErrNotEmpty), errors.Is(err, broker.ErrInMemory):
 		problem(w, http.StatusConflict, err)
 	default:

@@ -45,7 +45,10 @@ func (e *Engine) Backup(ctx context.Context, dir string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return e.db.Checkpoint(to, pebble.WithFlushedWAL())
+		if e.o.Durability == Async { // else what was acknowledged is in the log, and a full disk is none of our business
+			return e.db.Checkpoint(to, pebble.WithFlushedWAL())
+		}
+		return e.db.Checkpoint(to)
 	})
 }
 
@@ -62,7 +65,7 @@ func (v *View) Backup(ctx context.Context, dir string) error {
 		for _, name := range names {
 			from := v.fs.PathJoin(v.dir, name)
 			fi, err := os.Lstat(from)
-			if err != nil || !fi.Mode().IsRegular() || name == "LOCK" {
+			if err != nil || !fi.Mode().IsRegular() || name == "LOCK" || name == reserveName {
 				continue // a socket, a folder of somebody else, a file that went
 			}
 			if err := ctx.Err(); err != nil {

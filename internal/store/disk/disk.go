@@ -182,7 +182,7 @@ func Open(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("open data directory %s: the disk is full: %w", o.Dir, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open data directory %s: %w", o.Dir, err)
+		return nil, errors.Join(fmt.Errorf("open data directory %s: %w", o.Dir, err), e.lock.Close())
 	}
 	e.db = db
 	e.opened.Store(true)

@@ -268,8 +268,12 @@ type roomFS struct {
 // Unwrap implements vfs.FS.
 func (r *roomFS) Unwrap() vfs.FS { return r.FS }
 
-// in tells whether a name is in the data directory: a backup is not.
-func (r *roomFS) in(name string) bool { return strings.HasPrefix(name, r.s.prefix) }
+// in tells whether a name is the database's: one in a folder of the data
+// directory is not, and neither is a backup.
+func (r *roomFS) in(name string) bool {
+	file, ok := strings.CutPrefix(name, r.s.prefix)
+	return ok && !strings.ContainsRune(file, os.PathSeparator)
+}
 
 // do makes one call; name is what it makes.
 func (r *roomFS) do(name string, k kind, f func() error) error {
