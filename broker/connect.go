@@ -478,7 +478,9 @@ func (c *conn) attach(t *turn, s *session) {
 		}
 	}
 	s.setLoad()
-	c.jobs, s.jobs = s.jobs, nil
+	if c.jobs, s.jobs = s.jobs, nil; c.jobs != nil {
+		c.jobs.asleep = nil // that was another connection's
+	}
 	s.mu.Unlock()
 	t.pump(s)
 	c.retained(t)

@@ -376,13 +376,17 @@ func (p *program) collect(n int, q packet.QoS) int {
 	defer c.Close()
 	got := 0
 	seen := make(map[string]bool, n)
+	var acks []byte
 	p.frames(c, func(b []byte, hdr int) bool {
 		var m packet.Publish
 		if packet.FrameType(b) != packet.PUBLISH || m.Parse(b, hdr, packet.V311) != nil || !m.Retain() {
 			return false
 		}
 		if m.QoS() == 1 {
-			c.Write(packet.AppendAck(nil, packet.PUBACK, packet.V311, m.ID, packet.Success))
+			if acks = packet.AppendAck(acks, packet.PUBACK, packet.V311, m.ID, packet.Success); len(acks) >= 64 {
+				c.Write(acks)
+				acks = acks[:0]
+			}
 		}
 		if name := string(m.Topic()); !seen[name] {
 			seen[name] = true

@@ -33,6 +33,7 @@ type turn struct {
 	setup   *setup // spare
 	connack packet.Connack
 	suback  packet.Suback
+	pace    pace // of retained messages
 }
 
 func (b *Broker) newTurn() *turn {
