@@ -55,7 +55,8 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 		return err
 	}
 	defer func() { err = errors.Join(err, profile.stop()) }()
-	defer tuneGC(p.Env)()
+	ready, undo := tuneGC(p.Env)
+	defer undo()
 
 	level := new(slog.LevelVar)
 	level.Set(levels()[cfg.Log.Level])
@@ -71,7 +72,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	if err != nil {
 		return withDataHint(err, cfg.Data)
 	}
-	settleHeap()
+	ready()
 	debug, err := startPprof(cfg.Pprof, log)
 	if err != nil {
 		d.broker.Close()
