@@ -275,7 +275,17 @@ func (c *conn) acquired(t *turn) error {
 		return transport.ErrPaused
 	}
 	u.inLine = false
-	if s.store != nil && u.CleanStart { // [MQTT-3.1.2-4]
+	// What is due is done before the client is back, be the expirer late: after a
+	// restart much may be due at once.
+	will, end := s.dues()
+	expired := end != 0 && t.nano >= end // [MQTT-4.1.0-2]
+	switch {
+	case expired:
+		c.b.stats.sessionsExpired.Add(1)
+	case will != 0 && t.nano >= will:
+		c.b.fireWill(t, s)
+	}
+	if s.store != nil && (u.CleanStart || expired) { // [MQTT-3.1.2-4]
 		fresh := newSession(u.id)
 		c.b.registry.replace(s, fresh)
 		if !c.b.end(t, s, (*settling)(c)) {

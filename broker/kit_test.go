@@ -1,12 +1,15 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +21,35 @@ import (
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(m.Run())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// childEnv is set in a process that apart has made.
+const childEnv = "MYELIN_TEST_APART"
+
+// apart runs a test in a process of its own; false: the process has run, and this
+// is not it. It is for a test that has the disk fail: what works on the disk then
+// stays where it is until its process ends.
+func apart(t *testing.T) bool {
+	if os.Getenv(childEnv) != "" {
+		return true
+	}
+	var pattern []string
+	for _, name := range strings.Split(t.Name(), "/") {
+		pattern = append(pattern, "^"+regexp.QuoteMeta(name)+"$")
+	}
+	c := exec.Command(os.Args[0], "-test.run="+strings.Join(pattern, "/"), "-test.v", "-test.timeout=5m")
+	c.Env = append(os.Environ(), childEnv+"=1")
+	out, err := c.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
 
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second
@@ -60,6 +91,16 @@ type running struct {
 // start serves a broker on a free port until the test ends.
 func start(t testing.TB, o Options) *running {
 	t.Helper()
+	r, err := tryStart(t, o)
+	if err != nil {
+		t.Fatalf("new: %v", err)
+	}
+	return r
+}
+
+// tryStart is start of a broker that may not come up.
+func tryStart(t testing.TB, o Options) (*running, error) {
+	t.Helper()
 	r := &running{t: t, logs: new(logs)}
 	o.NoListeners = true
 	if o.Logger == nil {
@@ -70,7 +111,7 @@ func start(t testing.TB, o Options) *running {
 	}
 	b, err := New(o)
 	if err != nil {
-		t.Fatalf("new: %v", err)
+		return nil, err
 	}
 	r.Broker = b
 	url, err := b.Listen(Listener{URL: "tcp://127.0.0.1:0"})
@@ -93,7 +134,7 @@ func start(t testing.TB, o Options) *running {
 		}
 	})
 	t.Cleanup(r.stop)
-	return r
+	return r, nil
 }
 
 // onDisk: the tests run with the store on disk (in memory): all but those that

@@ -138,6 +138,8 @@ type Options struct {
 	Logger *slog.Logger
 	// dataFS is the file system of DataDir, nil: the operating system's.
 	dataFS disk.FS
+	// tuneDisk lets tests change how the store on disk is opened.
+	tuneDisk func(*disk.Options)
 	// wrapStore lets tests put something between the broker and its store.
 	wrapStore func(store.Engine) store.Engine
 	// Version is what $SYS/broker/version tells; "": "myelin".

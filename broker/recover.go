@@ -24,10 +24,14 @@ func (b *Broker) openStore(o *Options) (e store.Engine, err error) {
 		if o.Durability == "async" {
 			d = disk.Async
 		}
-		e, err = disk.Open(disk.Options{
+		do := disk.Options{
 			Dir: o.DataDir, FS: o.dataFS, Durability: d, Limits: o.limits(), MaxRetained: o.Retain.MaxMessages,
 			MaxRetainedBytes: o.Retain.MaxBytes, NoRetain: o.Retain.Disabled, OnDrop: b.storeDropped, Logger: o.Logger, MinFreeBytes: o.MinFreeDisk,
-		})
+		}
+		if o.tuneDisk != nil {
+			o.tuneDisk(&do)
+		}
+		e, err = disk.Open(do)
 		if err != nil {
 			return nil, err
 		}

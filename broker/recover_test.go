@@ -232,6 +232,9 @@ func TestRestartExpiry(t *testing.T) {
 // TestStoreFails: from a failed sync on, nothing that would have to be durable
 // is acknowledged; the rest goes on.
 func TestStoreFails(t *testing.T) {
+	if !apart(t) {
+		return
+	}
 	var broken atomic.Bool
 	fault := errors.New("injected")
 	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {

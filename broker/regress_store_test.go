@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/myelin-mqtt/myelin/packet"
 )
@@ -249,4 +250,35 @@ func TestNoBusyLoopBehindASlowStore(t *testing.T) {
 		}
 	}
 	p.quiet()
+}
+
+// TestDueBeforeReconnect: what is due when a client comes back is done first,
+// be the expirer late: its will is published [MQTT-3.1.2-8], its session ends
+// [MQTT-4.1.0-2].
+func TestDueBeforeReconnect(t *testing.T) {
+	r := start(t, Options{SysInterval: -1})
+	r.stopped.Store(time.Now().UnixNano())
+	w := r.client("watch")
+	w.subscribe("will/#", 0)
+	away := func(id string, expiry uint32) {
+		c, _ := r.connect(packet.Connect{ClientID: id, SessionExpiry: expiry, Will: &packet.Will{
+			Message: packet.Message{Topic: "will/" + id, Payload: []byte("x")}, Delay: 100}})
+		c.c.Close()
+	}
+	away("a", 10_000)
+	away("b", 200)
+	eventually(t, "both are away", func() bool { return r.Stats().Connected == 1 })
+	r.stopped.Add(300 * 1e9) // the expirer does not look so soon
+	if _, ack := r.connect(packet.Connect{ClientID: "a", SessionExpiry: 1000}); !ack.SessionPresent {
+		t.Error("the session is gone")
+	}
+	if m := expect[*packet.Publish](w); string(m.Topic()) != "will/a" {
+		t.Errorf("got %v", m)
+	}
+	if _, ack := r.connect(packet.Connect{ClientID: "b", SessionExpiry: 1000}); ack.SessionPresent {
+		t.Error("an expired session is there")
+	}
+	if m := expect[*packet.Publish](w); string(m.Topic()) != "will/b" {
+		t.Errorf("got %v", m)
+	}
 }

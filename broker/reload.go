@@ -28,7 +28,7 @@ func plain[T comparable](name string, get func(o *Options) *T) option {
 func wired(from, to *Options) {
 	to.NoListeners, to.Authenticator, to.Authorizer, to.Events, to.Logger = from.NoListeners, from.Authenticator, from.Authorizer, from.Events, from.Logger
 	to.wrapStore = from.wrapStore
-	to.dataFS = from.dataFS
+	to.dataFS, to.tuneDisk = from.dataFS, from.tuneDisk
 }
 
 // fixedOptions need a restart.

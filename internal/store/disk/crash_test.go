@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -596,5 +597,45 @@ func TestLock(t *testing.T) {
 		t.Error("a second engine has the directory")
 	} else {
 		t.Log(err)
+	}
+}
+
+// TestOpenFails has each operation of Open fail that changes something: it says
+// so, and what was there is there the next time.
+func TestOpenFails(t *testing.T) {
+	fault := errors.New("injected")
+	before := vfs.NewCrashableMem()
+	e, err := Open(Options{Dir: "data", FS: before})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim(t, e, store.ClaimReq{ClientID: "a", Expiry: 100})
+	shut(e)
+	for _, fresh := range []bool{true, false} {
+		for n, hit := int64(1), true; hit; n++ {
+			fs := vfs.NewCrashableMem()
+			if !fresh {
+				fs = before.CrashClone(vfs.CrashCloneCfg{})
+			}
+			var ops atomic.Int64
+			e, err := Open(Options{Dir: "data", FS: errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose && ops.Add(1) == n {
+					return fault
+				}
+				return nil
+			}))})
+			hit = ops.Load() >= n
+			if err == nil {
+				shut(e)
+			}
+			e, err = Open(Options{Dir: "data", FS: fs.CrashClone(vfs.CrashCloneCfg{})})
+			if err != nil {
+				t.Fatalf("operation %d had failed: %v", n, err)
+			}
+			if got := e.Stats().Sessions; !fresh && got != 1 {
+				t.Errorf("operation %d had failed: %d sessions", n, got)
+			}
+			shut(e)
+		}
 	}
 }

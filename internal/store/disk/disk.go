@@ -71,6 +71,12 @@ type Options struct {
 	// of the disk; negative: none. Neither this nor MinFreeBytes counts where
 	// the file system does not tell its free room.
 	ReserveBytes int64
+	// MemTableBytes is what the database collects in memory before it writes a
+	// table, 0: 16 MiB.
+	MemTableBytes int
+	// SegmentMessages is the number of messages after which a segment ends,
+	// 0: 4096.
+	SegmentMessages int
 	// OnDrop is told of every message that a limit, its expiry or the end of
 	// its session cost; clientID is "" for a retained one. m is nil where the
 	// message is not in memory. It must not block, and not call the engine.
@@ -79,8 +85,7 @@ type Options struct {
 	// Logger gets faults, nil: nobody does.
 	Logger *slog.Logger
 	// For tests.
-	pause    time.Duration // between two attempts at a write that finds no room, 0: 200 ms
-	memTable uint64        // bytes before the database writes a table, 0: 16 MiB
+	pause time.Duration // between two attempts at a write that finds no room, 0: 200 ms
 }
 
 var (
@@ -135,6 +140,8 @@ type Engine struct {
 	dropped, expired                   atomic.Uint64
 	failed                             atomic.Bool // was logged
 	opened                             atomic.Bool
+	halt                               halt
+	fatal                              chan error // why the database could not be opened; has room for one
 }
 
 // note is a completion that the notifier is to deliver.
@@ -157,15 +164,19 @@ func Open(o Options) (*Engine, error) {
 	if o.OnDrop == nil {
 		o.OnDrop = func(string, *packet.Publish, store.Reason) {}
 	}
-	if o.memTable == 0 {
-		o.memTable = 16 << 20
-	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 16 << 20
 	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = 16 << 20
+	}
+	if o.SegmentMessages == 0 {
+		o.SegmentMessages = segSize
+	}
 	e := &Engine{
 		o: o, log: o.Logger, retained: new(route.Retained[*packet.Publish]),
-		sessions: ids.New[*queue](maphash.MakeSeed()), stop: make(chan struct{}),
+		sessions: ids.New[*queue](maphash.MakeSeed()), stop: make(chan struct{}), fatal: make(chan error, 1),
+		halt: halt{halted: make(chan struct{})},
 	}
 	e.work.L, e.told.L, e.asked.L = &e.mu, &e.mu, &e.mu
 	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
@@ -177,20 +188,12 @@ func Open(o Options) (*Engine, error) {
 	}
 	e.cache = pebble.NewCache(16 << 20)
 	e.space = newSpace(&e.o, e.syncFailed)
-	db, err := e.openInRoom()
-	if noSpace(err) {
-		return nil, fmt.Errorf("open data directory %s: the disk is full: %w", o.Dir, err)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open data directory %s: %w", o.Dir, err), e.lock.Close())
-	}
-	e.db = db
-	e.opened.Store(true)
-	if err := e.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("read data directory %s: %w", o.Dir, err), db.Close(), e.lock.Close())
+	if err := e.begin(); err != nil {
+		return nil, err
 	}
 	e.written = e.lsn
 	e.open = e.newGroup()
+	e.opened.Store(true)
 	e.space.look()
 	e.over.Go(e.commitLoop)
 	e.over.Go(e.notifyLoop)
@@ -201,6 +204,41 @@ func Open(o Options) (*Engine, error) {
 		e.over.Go(e.readLoop)
 	}
 	return e, nil
+}
+
+// begin opens the database, and reads it, unless there is no room for that:
+// Pebble tries for ever to write the tables that it makes of its log, so that
+// this is left alone, and closes the database when there is room. It is done in
+// a goroutine of its own, too, because a goroutine of the database that cannot
+// go on stays where it is, or is ended by logger.Fatalf, and that may be this
+// one, or one that it waits for. Then the database cannot be closed, and the
+// directory stays locked until the process ends.
+func (e *Engine) begin() error {
+	done := make(chan error, 1)
+	go func() { done <- e.openDB() }()
+	var err error
+	select {
+	case err = <-done:
+		if err != nil {
+			err = errors.Join(err, e.lock.Close())
+		}
+	case err = <-e.fatal:
+	case err = <-e.space.starved:
+		go func() {
+			if <-done == nil {
+				e.closeDB()
+				e.cache.Unref()
+			}
+			e.lock.Close()
+		}()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case noSpace(err):
+		return fmt.Errorf("open data directory %s: the disk is full: %w", e.o.Dir, err)
+	}
+	return fmt.Errorf("open data directory %s: %w", e.o.Dir, err)
 }
 
 // tick writes what lies about without anybody waiting for it.
@@ -263,6 +301,12 @@ func (e *Engine) Close(ctx context.Context) error {
 			err = errors.Join(e.err, err)
 		}
 		return err
+	case <-e.halt.halted: // what it is doing it will do for ever
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.drained = true
+		e.told.Signal()
+		return errors.Join(e.err, errors.New("database cannot be closed"))
 	case <-ctx.Done():
 		return fmt.Errorf("close store: %w", ctx.Err())
 	}
@@ -313,22 +357,35 @@ func (l logger) Errorf(f string, args ...any) {
 // acknowledgements.
 func (l logger) Fatalf(f string, args ...any) {
 	err := fmt.Errorf(f, args...)
-	if !l.e.opened.Load() {
-		panic(err) // to open
+	if l.e.opened.Load() {
+		go l.e.fail(err) // the caller may hold locks
+	} else {
+		select {
+		case l.e.fatal <- err: // to begin
+		default: // the second one
+		}
 	}
-	go l.e.fail(err) // the caller may hold locks
 	runtime.Goexit()
 }
 
-// openDB opens the database, which panics where it cannot go on.
-func (e *Engine) openDB() (db *pebble.DB, err error) {
+// openDB opens the database, and reads all but the messages. Pebble panics where
+// it cannot go on.
+func (e *Engine) openDB() (err error) {
 	defer func() {
 		if x := recover(); x != nil {
 			err = fmt.Errorf("%v", x)
 		}
 	}()
-	return pebble.Open(e.o.Dir, &pebble.Options{
-		FS: e.space.wrap(), Cache: e.cache, MemTableSize: e.o.memTable, MemTableStopWritesThreshold: 4,
+	e.db, err = pebble.Open(e.o.Dir, &pebble.Options{
+		FS: &haltFS{e.space.wrap(), e}, Cache: e.cache, MemTableSize: uint64(e.o.MemTableBytes), MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, Logger: logger{e}, Lock: e.lock,
 	})
+	if err == nil {
+		if err = e.load(); err == nil {
+			return nil
+		}
+		err = errors.Join(err, e.closeDB())
+	}
+	e.cache.Unref()
+	return err
 }

@@ -1,10 +1,7 @@
 package disk
 
 import (
-	"errors"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/myelin-mqtt/myelin/internal/store"
 	"github.com/myelin-mqtt/myelin/packet"
@@ -16,38 +13,6 @@ const (
 	watchEvery = time.Second
 	lateness   = 2 * time.Second
 )
-
-// openInRoom opens the database, unless there is no room for it. Pebble tries
-// for ever to write the tables that it makes of its log, so that this is to be
-// left alone: it goes on, and closes the database, when there is room.
-func (e *Engine) openInRoom() (*pebble.DB, error) {
-	type opened struct {
-		db  *pebble.DB
-		err error
-	}
-	c := make(chan opened, 1)
-	go func() {
-		db, err := e.openDB()
-		c <- opened{db, err}
-	}()
-	select {
-	case x := <-c:
-		if x.err != nil {
-			e.cache.Unref()
-			x.err = errors.Join(x.err, e.lock.Close())
-		}
-		return x.db, x.err
-	case err := <-e.space.starved:
-		go func() {
-			if x := <-c; x.err == nil {
-				x.db.Close()
-			}
-			e.cache.Unref()
-			e.lock.Close()
-		}()
-		return nil, err
-	}
-}
 
 // watch keeps an eye on the disk, and logs once when it is full, and once when
 // it is not any more.

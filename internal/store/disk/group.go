@@ -61,7 +61,7 @@ type seg struct {
 	kept       int64  // messages on the disk after it was thinned out, 0: it was not
 }
 
-// segSize is the number of messages after which a segment ends.
+// segSize is the number of messages after which a segment ends, unless Options say otherwise.
 const segSize = 4096
 
 func (e *Engine) newGroup() *group {
@@ -76,7 +76,7 @@ func (e *Engine) newGroup() *group {
 func (e *Engine) growing() *seg {
 	if n := len(e.segs); n > 0 {
 		s := e.segs[n-1]
-		if s.end == 0 && e.lsn+1-s.first < segSize {
+		if s.end == 0 && e.lsn+1-s.first < uint64(e.o.SegmentMessages) {
 			return s
 		}
 		if s.end == 0 {

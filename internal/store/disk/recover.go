@@ -243,7 +243,7 @@ func (l *loading) targets() error {
 			return fmt.Errorf("record %x: %w: a message without its group", key, errShort)
 		}
 		first := sidOf(key)
-		if last != nil && first-last.first >= segSize {
+		if last != nil && first-last.first >= uint64(e.o.SegmentMessages) {
 			last.end = first
 			last = nil
 		}

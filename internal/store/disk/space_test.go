@@ -334,7 +334,7 @@ func TestTableSyncFails(t *testing.T) {
 		defer mu.Unlock()
 		return broken && strings.HasSuffix(name, ".sst")
 	}}
-	e := tight(t, fs, Options{memTable: 64 << 10})
+	e := tight(t, fs, Options{MemTableBytes: 64 << 10})
 	a := claim(t, e, store.ClaimReq{ClientID: "a", Expiry: 100})
 	mu.Lock()
 	broken = true
@@ -503,7 +503,7 @@ func (y *tally) count() (acked, open int) {
 func noRoomFrom(t *testing.T, n int) bool {
 	mem := vfs.NewCrashableMem()
 	fs := quota.New(mem, 1<<40)
-	e := tight(t, fs, Options{memTable: 64 << 10})
+	e := tight(t, fs, Options{MemTableBytes: 64 << 10})
 	a := claim(t, e, store.ClaimReq{ClientID: "a", Expiry: 100})
 	fs.FailFrom(n)
 	y, refused, made := new(tally), 0, uint64(0)
