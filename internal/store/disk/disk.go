@@ -131,8 +131,9 @@ type Engine struct {
 	asked      sync.Cond // the readers': toRead
 	toRead     []*queue
 	holders    store.Holders[*queue]
-	orphans    []uint64 // session numbers whose subscriptions are to be deleted
-	err        error    // the engine has failed, or is closed
+	orphans    []uint64        // session numbers whose subscriptions are to be deleted
+	undead     map[string]bool // clients of sessions that have ended, but will be there after a restart
+	err        error           // the engine has failed, or is closed
 	closing    bool
 	drained    bool // the committer is at its end
 
@@ -334,14 +335,27 @@ func (e *Engine) fail(err error) {
 	}
 	e.err = fmt.Errorf("%w: %w", ErrFailed, err)
 	if e.committing != nil {
+		e.rise(e.committing.ended...)
 		e.notes = append(e.notes, note{g: e.committing, err: e.err})
 	}
 	g := e.open // its messages are still delivered
+	e.rise(g.ended...)
 	e.recent = append(e.recent, g)
 	e.open = e.newGroup()
 	e.notes = append(e.notes, note{g: g, err: e.err})
 	e.told.Signal()
 	e.work.Signal()
+}
+
+// rise remembers sessions that have ended, and are still on the disk, which can
+// not be changed any more. The caller holds mu.
+func (e *Engine) rise(ids ...string) {
+	if e.undead == nil {
+		e.undead = map[string]bool{}
+	}
+	for _, id := range ids {
+		e.undead[id] = true
+	}
 }
 
 // logger takes Pebble's words.

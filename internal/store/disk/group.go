@@ -22,6 +22,7 @@ type group struct {
 	batch     *pebble.Batch
 	waiters   []note // completions of all but messages
 	claims    []claimed
+	ended     []string // client identifiers of the sessions that it ends
 	seg       *seg
 	bytes     int64 // of the messages that are in memory
 	due       bool  // worth a commit
@@ -403,5 +404,5 @@ func (g *group) tell(err error) {
 			c.sink.Claimed(c.s, c.st, nil)
 		}
 	}
-	g.waiters, g.claims, g.targets = nil, nil, nil
+	g.waiters, g.claims, g.targets, g.ended = nil, nil, nil, nil
 }

@@ -350,8 +350,11 @@ func (q *queue) end(l *ending) {
 			}
 		}
 	}
-	if e.err == nil {
+	if e.err != nil {
+		e.rise(q.ClientID())
+	} else {
 		b := e.open.batch
+		e.open.ended = append(e.open.ended, q.ClientID())
 		b.Delete(sidKey('s', q.sid), nil)
 		b.Delete(sidKey('a', q.sid), nil)
 		if q.w != nil {

@@ -14,7 +14,7 @@ func (e *Engine) Claim(r store.ClaimReq, s store.Sink) {
 	var l ending
 	e.mu.Lock()
 	q := e.sessions.Get(r.ClientID)
-	if q == nil && r.Expiry == 0 { // there was nothing, and there will be nothing
+	if q == nil && r.Expiry == 0 && !e.undead[r.ClientID] { // there was nothing, and there will be nothing
 		e.mu.Unlock()
 		s.Claimed(nil, nil, nil)
 		return
