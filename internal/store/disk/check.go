@@ -155,7 +155,8 @@ func (c *checker) file(ctx context.Context, name string) {
 	n, err := c.table(ctx, name)
 	c.sum.FileBytes += n
 	if err != nil {
-		c.fault(Fault{File: name, What: text(err)})
+		// The reader does not know which file it reads.
+		c.fault(Fault{File: name, What: strings.TrimPrefix(text(err), "pebble: file 000000: ")})
 	}
 }
 

@@ -48,6 +48,7 @@ type SubLine struct {
 	NoLocal           bool       `json:"no_local,omitempty"`
 	RetainAsPublished bool       `json:"retain_as_published,omitempty"`
 	RetainHandling    byte       `json:"retain_handling,omitempty"`
+	RetainedOwed      bool       `json:"retained_owed,omitempty"` // retained messages are still to be queued for it
 }
 
 // OutboundLine is a QoS 2 message in flight to the client.
@@ -199,7 +200,7 @@ func (v *View) session(sid uint64, val []byte) (*SessionLine, error) {
 		}
 		o := x.Options
 		l.Subscriptions = append(l.Subscriptions, SubLine{
-			Filter: x.Filter, ID: x.ID, QoS: o.QoS(), NoLocal: o.NoLocal(), RetainAsPublished: o.RetainAsPublished(), RetainHandling: o.RetainHandling(),
+			Filter: x.Filter, ID: x.ID, QoS: o.QoS(), NoLocal: o.NoLocal(), RetainAsPublished: o.RetainAsPublished(), RetainHandling: o.RetainHandling(), RetainedOwed: x.Owed,
 		})
 		return nil
 	})
