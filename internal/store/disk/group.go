@@ -135,7 +135,7 @@ func (e *Engine) finished(lsn uint64) {
 		}
 		g.bytes -= cost(x.m)
 		x.m = nil
-	case (g.committed || e.err != nil && g != e.open) && x.m != nil:
+	case (g.committed || e.err != nil && g != e.open && g != e.committing) && x.m != nil:
 		e.release(g, x)
 	}
 }
@@ -404,5 +404,8 @@ func (g *group) tell(err error) {
 			c.sink.Claimed(c.s, c.st, nil)
 		}
 	}
-	g.waiters, g.claims, g.targets, g.ended = nil, nil, nil, nil
+	g.waiters, g.claims, g.ended = nil, nil, nil
+	if err == nil { // else it may be encoded still
+		g.targets = nil
+	}
 }

@@ -223,7 +223,7 @@ func (f *FS) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	if f.hidden {
 		free = 1 << 40
 	}
-	return vfs.DiskUsage{AvailBytes: uint64(free), TotalBytes: 1 << 41, UsedBytes: uint64(f.used)}, nil
+	return vfs.DiskUsage{AvailBytes: uint64(free), TotalBytes: uint64(f.limit), UsedBytes: uint64(f.used)}, nil
 }
 
 // file counts what is written beyond its end.
