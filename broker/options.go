@@ -113,7 +113,7 @@ type Options struct {
 
 	// MinFreeDisk is the free room, in bytes, on the disk of DataDir below which
 	// it counts as full: messages that would have to be stored are refused until
-	// there is a quarter more. 0: 64 MiB, but at most a twentieth of the disk;
+	// there is a quarter more. 0: 64 MiB, but at most an eighth of the disk;
 	// negative: the disk is full when it refuses a write.
 	MinFreeDisk int64
 

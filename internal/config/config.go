@@ -43,7 +43,7 @@ type Listener struct {
 
 // Disk says when the disk of the data directory counts as full.
 type Disk struct {
-	MinFree Size // free bytes that are left alone; 0: 64 MiB, but at most a twentieth of the disk
+	MinFree Size // free bytes that are left alone; 0: 64 MiB, but at most an eighth of the disk
 }
 
 // Log says what is logged and how.

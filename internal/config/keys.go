@@ -95,7 +95,7 @@ func diskKeys() []Key {
 	return []Key{
 		size("disk.min_free", func(c *Config) any { return &c.Disk.MinFree }, 0, 1<<50,
 			"Free room on the disk of the `data` directory below which it counts as full: messages of QoS 1 and 2 that would have to be stored are refused (MQTT 5: reason code 0x97) until there is a quarter more. "+
-				"0: 64 MiB, but at most a twentieth of the disk."),
+				"0: 64 MiB, but at most an eighth of the disk."),
 	}
 }
 

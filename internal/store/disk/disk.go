@@ -63,11 +63,11 @@ type Options struct {
 	CacheBytes int64
 	// MinFreeBytes is the free room on the disk below which it counts as full:
 	// messages that would have to be stored are refused, until there is a
-	// quarter more. 0: 64 MiB, but at most a twentieth of the disk; negative:
+	// quarter more. 0: 64 MiB, but at most an eighth of the disk; negative:
 	// the disk is full when it refuses a write.
 	MinFreeBytes int64
 	// ReserveBytes is the size of a file that is given up when the disk refuses
-	// a write, so that what has begun can end. 0: 32 MiB, but at most a fortieth
+	// a write, so that what has begun can end. 0: 32 MiB, but at most a eighth
 	// of the disk; negative: none. Neither this nor MinFreeBytes counts where
 	// the file system does not tell its free room.
 	ReserveBytes int64
@@ -124,6 +124,8 @@ type Engine struct {
 	committing *group    // sealed, and not committed yet
 	sealed     time.Time // since when
 	late       bool      // it waits for room on the disk
+	freed      bool      // messages were deleted since the last table
+	flushing   bool      // a table is made of that
 	unsynced   bool      // something was written without a sync
 	dirty      []*queue  // their cursors have moved
 	dead       []*seg    // to be deleted with the next group

@@ -35,8 +35,42 @@ func (e *Engine) watch() {
 			return
 		case <-t.C:
 			e.tellPublishers()
+			e.makeRoom()
 		case <-s.poke:
 		}
+	}
+}
+
+// makeRoom has the disk given back what deleted messages took, while it is full.
+// Otherwise that waits for new messages to fill tables, and none are accepted.
+// It is called once a second.
+func (e *Engine) makeRoom() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.space.full.Load() || e.err != nil || e.stuck() {
+		return
+	}
+	if n := len(e.segs); n > 0 && len(e.open.entries) == 0 {
+		if s := e.segs[n-1]; s.end == 0 && s.live == 0 && s.first <= e.lsn {
+			e.closeSeg(s, e.lsn+1)
+			e.open.seg, e.open.due = e.growing(), true
+			e.work.Signal()
+		}
+	}
+	if e.freed && !e.flushing {
+		e.freed, e.flushing = false, true
+		e.over.Go(func() {
+			done, err := e.db.AsyncFlush()
+			if err == nil {
+				select {
+				case <-done:
+				case <-e.stop:
+				}
+			}
+			e.mu.Lock()
+			e.flushing = false
+			e.mu.Unlock()
+		})
 	}
 }
 

@@ -220,6 +220,7 @@ func (e *Engine) commitNext() bool {
 	}
 	last := e.closing
 	g := e.open
+	frees := len(e.dead) > 0
 	live := e.seal(g)
 	e.committing, e.sealed = g, time.Now()
 	e.mu.Unlock()
@@ -235,6 +236,7 @@ func (e *Engine) commitNext() bool {
 		return false
 	}
 	e.unsynced, e.committing, e.late = !synced, nil, false
+	e.freed = e.freed || frees
 	e.written = max(e.written, g.first+uint64(len(g.entries))-1)
 	g.committed = true
 	e.settle(g)

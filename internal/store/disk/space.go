@@ -36,18 +36,20 @@ type space struct {
 	end     sync.Once
 	failed  func(error) // told of every sync that failed
 
-	mu sync.Mutex // held while the reserve is made or removed
+	wrote atomic.Int64 // bytes since the last look
+	mu    sync.Mutex   // held while the reserve is made or removed
 }
 
 // reserveName is the file of the reserve. The database passes it over.
 const reserveName = "reserve"
 
-// The defaults, and what part of a small disk they take at most.
+// The defaults, and the part of a small disk that each takes at most. They have
+// to hold what the database does with messages that it has taken: it makes
+// tables of up to four times 16 MiB of its log, and merges them.
 const (
 	defaultMinFree = 64 << 20
 	defaultReserve = 32 << 20
-	minFreePart    = 20
-	reservePart    = 40
+	smallPart      = 8
 )
 
 // newSpace looks at the disk below dir, which is there.
@@ -65,8 +67,8 @@ func newSpace(o *Options, failed func(error)) *space {
 		s.free.Store(-1)
 		s.least, s.reserve = 0, max(s.reserve, 0)
 	default:
-		s.least = orPart(s.least, defaultMinFree, total/minFreePart)
-		s.reserve = orPart(s.reserve, defaultReserve, total/reservePart)
+		s.least = orPart(s.least, defaultMinFree, total/smallPart)
+		s.reserve = orPart(s.reserve, defaultReserve, total/smallPart)
 		s.free.Store(int64(u.AvailBytes))
 	}
 	return s
@@ -110,7 +112,7 @@ type kind uint8
 const (
 	plainFile kind = iota
 	logFile        // commits wait for it
-	tableFile      // of a compaction: it can be given up, and begun again later
+	tableFile      // of a compaction: it gets nothing of the reserve, can be given up, and begun again later
 )
 
 // giveUp is how long a compaction waits for room. Then what it has written is
@@ -123,9 +125,11 @@ func (s *space) retry(k kind, err error, again func() error) error {
 	begun := time.Now()
 	counted := false
 	for noSpace(err) {
-		s.hit.Store(time.Now().UnixNano())
+		if k != tableFile { // which is refused room by us, too, and must not keep the disk full
+			s.hit.Store(time.Now().UnixNano())
+		}
 		s.full.Store(true)
-		given := s.give()
+		given := k != tableFile && s.give()
 		s.wake()
 		if !given {
 			if s.over() || k == tableFile && time.Since(begun) > giveUp {
@@ -137,7 +141,7 @@ func (s *space) retry(k kind, err error, again func() error) error {
 				default:
 				}
 			}
-			if !counted {
+			if !counted && k != tableFile {
 				counted = true
 				s.blocked.Add(1)
 				if k == logFile {
@@ -305,7 +309,13 @@ func kindOf(name string, c vfs.DiskWriteCategory) kind {
 
 // Create implements vfs.FS.
 func (r *roomFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return r.file(name, kindOf(name, c), func() (vfs.File, error) { return r.FS.Create(name, c) })
+	k := kindOf(name, c)
+	return r.file(name, k, func() (vfs.File, error) {
+		if k == tableFile && r.s.blocked.Load() > 0 { // what comes free is for what cannot wait
+			return nil, &os.PathError{Op: "create", Path: name, Err: syscall.ENOSPC}
+		}
+		return r.FS.Create(name, c)
+	})
 }
 
 // OpenReadWrite implements vfs.FS.
@@ -357,6 +367,10 @@ type roomFile struct {
 // Write implements vfs.File.
 func (f *roomFile) Write(p []byte) (n int, err error) {
 	n, err = f.File.Write(p)
+	if f.s.wrote.Add(int64(n)) > max(f.s.least/8, 1<<20) { // a second may be too long
+		f.s.wrote.Store(0)
+		f.s.wake()
+	}
 	if err != nil && noSpace(err) {
 		err = f.s.retry(f.kind, err, func() error {
 			k, err := f.File.Write(p[n:]) // a part of it may have found room
