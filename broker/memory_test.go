@@ -51,7 +51,7 @@ func TestMemorySessions(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			storeSessions(t, dir, n, func(i int) string { return fmt.Sprintf(x.filter, i%1000, i) }, x.expiry)
 			p := serveProgram(t, dir)
-			t.Logf("%d sessions: listening after %v, resident %d MB, at most %d MB until then", n, p.took.Round(10*time.Millisecond), p.status("VmRSS"), p.status("VmHWM"))
+			t.Logf("%d sessions: listening after %v and %.1f s of CPU, resident %d MB, at most %d MB until then", n, p.took.Round(10*time.Millisecond), float64(p.ticks())/100, p.status("VmRSS"), p.status("VmHWM"))
 			p.rest()
 			live := p.heap()
 			t.Logf("at rest: resident %d MB, at most %d MB; live heap %d MB, %.0f bytes a session", p.status("VmRSS"), p.status("VmHWM"), live>>20, float64(live)/float64(n))
@@ -198,18 +198,24 @@ func (p *program) status(key string) int {
 	return 0
 }
 
+// ticks is the processor time that the program has used, in hundredths of a
+// second.
+func (p *program) ticks() int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	user, _ := strconv.Atoi(f[11])
+	sys, _ := strconv.Atoi(f[12])
+	return user + sys
+}
+
 // rest waits until the program does next to nothing.
 func (p *program) rest() {
-	ticks := func() int {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-		user, _ := strconv.Atoi(f[11])
-		sys, _ := strconv.Atoi(f[12])
-		return user + sys
-	}
-	for last, quiet := ticks(), 0; quiet < 3; {
+	for last, quiet := p.ticks(), 0; quiet < 3; {
 		time.Sleep(time.Second)
-		now := ticks()
+		now := p.ticks()
 		if quiet++; now-last > 5 {
 			quiet = 0
 		}
