@@ -127,17 +127,23 @@ func (e *Engine) finished(lsn uint64) {
 	x.live--
 	switch {
 	case x.live > 0:
-	case g == e.open && !x.hard: // it is never written
-		if x.c != nil {
-			e.notes = append(e.notes, note{c: x.c, tok: x.tok})
-			x.c = nil
-			e.told.Signal()
-		}
-		g.bytes -= cost(x.m)
-		x.m = nil
+	case g == e.open && !x.hard:
+		e.elide(g, x)
 	case (g.committed || e.err != nil && g != e.open && g != e.committing) && x.m != nil:
 		e.release(g, x)
 	}
+}
+
+// elide completes a message of the open group that nobody waits for any more: it
+// is never written.
+func (e *Engine) elide(g *group, x *entry) {
+	if x.c != nil {
+		e.notes = append(e.notes, note{c: x.c, tok: x.tok})
+		x.c = nil
+		e.told.Signal()
+	}
+	g.bytes -= cost(x.m)
+	x.m = nil
 }
 
 // release drops a message from memory.

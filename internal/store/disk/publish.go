@@ -101,7 +101,7 @@ func (e *Engine) put(m *packet.Publish, to []store.Target, hard bool, c store.Co
 	lsn := g.first + uint64(len(g.entries))
 	t0 := uint32(len(g.targets))
 	bytes := uint32(size(m))
-	g.entries = append(g.entries, entry{m: m, t0: t0, hard: hard})
+	g.entries = append(g.entries, entry{m: m, t0: t0, hard: true}) // where all are full together, it may be pushed out of the first queue by the next
 	e.lsn = lsn
 	g.bytes += cost(m)
 	var second []store.Target // of a session that has it already: another number
@@ -124,11 +124,14 @@ func (e *Engine) put(m *packet.Publish, to []store.Target, hard bool, c store.Co
 		return 0
 	}
 	x := &g.entries[len(g.entries)-1]
-	x.t1, x.live, x.c, x.tok = uint32(len(g.targets)), n, c, tok
+	x.t1, x.c, x.tok, x.hard = uint32(len(g.targets)), c, tok, hard
+	x.live += n
 	g.seg.live += int64(n)
 	if len(second) > 0 {
 		x.hard = true // c stands for both
 		e.put(m, second, true, nil, 0, l)
+	} else if x.live == 0 && !hard {
+		e.elide(g, x)
 	}
 	return n
 }
