@@ -66,6 +66,7 @@ type flight struct {
 	m    *msg
 	id   uint16
 	rec  bool // its PUBREC has come
+	rels int  // PUBRELs sent
 	held bool // the PUBREL is withheld
 }
 
@@ -357,7 +358,7 @@ func (k *link) connected(a *packet.Connack) {
 	}
 	for _, f := range c.out {
 		if f.rec {
-			k.send(&packet.Ack{Kind: packet.PUBREL, ID: f.id})
+			k.pubrel(f)
 		} else {
 			k.sendPublish(f, true)
 		}
@@ -514,6 +515,9 @@ func (k *link) onAck(a *packet.Ack) {
 		c.out = slices.Delete(c.out, i, i+1)
 		return
 	}
+	if a.Code == packet.PacketIdentifierNotFound && f.rels == 1 && !l.faulty {
+		l.fault("%s: the identifier of %s, %d, is forgotten", c.id, f.m.name, f.id)
+	}
 	if a.Code == packet.NoMatchingSubscribers && slices.ContainsFunc(f.m.cands, func(x cand) bool { return x.gen == x.c.gens(x.sub) }) {
 		l.fault("%s is told that nobody gets %s", c.id, f.m.name)
 	}
@@ -522,7 +526,7 @@ func (k *link) onAck(a *packet.Ack) {
 		f.rec = true
 		l.acked(f.m)
 		if f.held = !c.decides("PUBREL" + f.m.name); !f.held {
-			k.send(&packet.Ack{Kind: packet.PUBREL, ID: f.id})
+			k.pubrel(f)
 		}
 	case packet.PUBACK:
 		l.acked(f.m)
@@ -561,6 +565,11 @@ func (k *link) sendPublish(f *flight, dup bool) {
 	k.conn.Write(packet.AppendPublish(nil, p, c.v, packet.PublishOpts{QoS: m.qos, Retain: m.retain, ID: f.id, Dup: dup && m.qos > 0}))
 }
 
+func (k *link) pubrel(f *flight) {
+	f.rels++
+	k.send(&packet.Ack{Kind: packet.PUBREL, ID: f.id})
+}
+
 // id is the identifier of the next SUBSCRIBE or UNSUBSCRIBE.
 func (k *link) id() uint16 {
 	k.next++
@@ -592,7 +601,7 @@ func (k *link) release() {
 	for _, f := range k.c.out {
 		if f.rec && f.held {
 			f.held = false
-			k.send(&packet.Ack{Kind: packet.PUBREL, ID: f.id})
+			k.pubrel(f)
 		}
 	}
 }
