@@ -25,7 +25,8 @@ type client struct {
 	gen       int  // counts the moments at which the session may have ended
 	subs      map[string]*sub
 	asked     map[string]int // SUBSCRIBEs by filter
-	wills     []*msg         // that may still come, or be discarded
+	brings    []bring
+	wills     []*msg // that may still come, or be discarded
 
 	out     []*flight         // published and not finished, in their order
 	seq     map[string]int    // publishes by topic
@@ -59,6 +60,14 @@ type value struct {
 // certain tells whether messages are queued for it, whatever has been done.
 func (s *sub) certain() bool {
 	return !slices.ContainsFunc(s.vals, func(v value) bool { return !v.on || v.qos == 0 })
+}
+
+// bring is a retained message that a subscription is to bring, unless another
+// replaces it.
+type bring struct {
+	m   *msg
+	sub *sub
+	gen [2]int
 }
 
 // flight is a message of QoS 1 or 2 on its way to the broker.
@@ -295,6 +304,7 @@ func (k *link) receive(x packet.Packet) {
 		for i, f := range a.filters {
 			if !x.Codes[i].Failed() {
 				c.answered(f, a.req)
+				c.expect(f, x.Codes[i])
 			} else if !l.faulty {
 				l.fault("%s: subscription to %s is refused", c.id, f)
 			}
@@ -315,6 +325,20 @@ func (k *link) receive(x packet.Packet) {
 	case *packet.Disconnect:
 		if !l.faulty {
 			l.fault("%s: %v", c.id, x)
+		}
+	}
+}
+
+// expect notes the retained messages that a subscription is to bring.
+func (c *client) expect(filter string, granted packet.Reason) {
+	s := c.subs[filter]
+	if !c.lives() || !s.certain() || granted == 0 {
+		return
+	}
+	for name, all := range c.l.kept {
+		m := all[len(all)-1]
+		if topic.Match(filter, name) && m.name != "" && m.acked != 0 && m.acked < s.vals[0].req && m.qos > 0 && c.l.retained(m) {
+			c.brings = append(c.brings, bring{m, s, c.gens(s)})
 		}
 	}
 }
@@ -456,7 +480,7 @@ func (c *client) delivered(k *link, m *msg, p *packet.Publish) {
 		n := 0
 		for f, k := range c.asked {
 			if topic.Match(f, m.topic) {
-				n += k
+				n += k * l.life // those that had not come before a crash begin again
 			}
 		}
 		if c.got2[key]++; c.got2[key] > n {

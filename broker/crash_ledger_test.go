@@ -225,6 +225,12 @@ func (l *ledger) retainable(name string) map[string]bool {
 	return ok
 }
 
+// retained tells whether a message is certainly the one that is retained.
+func (l *ledger) retained(m *msg) bool {
+	ok := l.retainable(m.topic)
+	return len(ok) == 1 && ok[m.name]
+}
+
 // settleWills decides about the wills when all delays have passed.
 func (l *ledger) settleWills() {
 	for _, m := range l.msgs {
@@ -240,6 +246,11 @@ func (l *ledger) missing() {
 		for _, name := range slices.Sorted(maps.Keys(c.owed)) {
 			m := c.owed[name]
 			l.fault("%s does not get %s (%s, QoS %d, published at %d, acknowledged at %d)", c.id, name, m.topic, m.qos, m.sent, m.acked)
+		}
+		for _, b := range c.brings {
+			if l.retained(b.m) && b.gen == c.gens(b.sub) && c.got["retained "+b.m.name] == 0 {
+				l.fault("%s does not get the retained %s", c.id, b.m.name)
+			}
 		}
 		for id, name := range c.inbound {
 			l.fault("%s: the handshake of %s, identifier %d, does not go on", c.id, name, id)
