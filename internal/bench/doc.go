@@ -8,6 +8,6 @@
 //
 // Start reading at loads.go (what is measured), then run.go (in which order), flow.go (a load with messages), hold.go (a
 // load that only holds connections and subscriptions) and trial.go (what outlives connections and the process: sessions
-// that are away, kill -9, restarts; offline.go has the sessions), on top of loop.go and wire.go. broker.go starts the
+// that are away, kill -9, restarts; offline.go has the sessions, retained.go the retained messages), on top of loop.go and wire.go. broker.go starts the
 // brokers, proc.go reads /proc, report.go writes the tables. The program is cmd. All of it is for Linux only.
 package bench

@@ -209,6 +209,20 @@ func trials() []Load {
 				{"peak", "the most since the restart," + mb, NoGoal, 0},
 			},
 		},
+		{
+			Name: "heavy-retained", Title: "1,000,000 retained messages of 64 B, and 1000 live ones a second",
+			Version: v311, QoS: 1, Pubs: 1, Payload: 64, Window: 1000, Total: 1_000_000, Heavy: true, Trial: tryRetained,
+			Figures: []Figure{
+				{"made", "acknowledged per second", NoGoal, 0},
+				{"bytes", "resident bytes each, beside the payload", AtMost, 300},
+				{"restart", "restart after kill -9, s", NoGoal, 0},
+				{"delivered", "delivered to one that subscribes to #, complete, per second", NoGoal, 0},
+				{"alone", "median latency of live messages before, µs", NoGoal, 0},
+				{"beside", "median latency of live messages meanwhile, µs", NoGoal, 0},
+				{"ratio", "meanwhile / before", AtMost, 2},
+				{"peak", "the most since the restart," + mb, NoGoal, 0},
+			},
+		},
 	}
 }
 
