@@ -7,7 +7,8 @@
 // that is lost, comes twice or comes in the wrong order fails the run.
 //
 // Start reading at loads.go (what is measured), then run.go (in which order), flow.go (a load with messages), hold.go (a
-// load that only holds connections and subscriptions) and trial.go (what outlives connections and the process: sessions
-// that are away, kill -9, restarts; offline.go has the sessions, retained.go the retained messages), on top of loop.go and wire.go. broker.go starts the
-// brokers, proc.go reads /proc, report.go writes the tables. The program is cmd. All of it is for Linux only.
+// load that only holds connections and subscriptions) and trial.go (what outlives connections and the process: kill -9,
+// restarts; offline.go has the sessions that are away, retained.go the retained messages), on top of loop.go and
+// wire.go. broker.go starts the brokers, proc.go reads /proc, report.go writes the tables. The program is cmd. All of it
+// is for Linux only.
 package bench
