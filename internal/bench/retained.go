@@ -22,6 +22,7 @@ type retaining struct {
 	had    int
 	open   int // connections that are not where they are to be
 	latest int64
+	late   bool // the late subscriber is there
 
 	live             sender // paced, at QoS 0
 	liveTmpl         template
@@ -132,8 +133,8 @@ func (r *retaining) pace(stall time.Duration, ok func() bool) (*hdrhistogram.His
 // packet is the handler of everything that the broker sends.
 func (r *retaining) packet(c *conn, b []byte, hdr int) error {
 	first := b[0] & 0xf0
-	if first != publish || c.who == whoLiveSub || b[0]&1 != 0 {
-		r.latest = r.now
+	if first != publish || b[0]&1 != 0 || !r.late {
+		r.latest = r.now // live messages go on whatever the retained ones do
 	}
 	if first == publish {
 		return r.arrive(c, b, hdr)
@@ -257,7 +258,7 @@ func (x *trial) late(r *retaining) (err error) {
 	if err != nil {
 		return err
 	}
-	c.who = whoLate
+	c.who, r.late = whoLate, true
 	r.open++
 	c.out = appendConnect(c.out, c.version, c.name, false)
 	r.touch(c)
