@@ -107,7 +107,7 @@ type Engine struct {
 	over     sync.WaitGroup // the engine's goroutines
 	space    *space
 	stop     chan struct{}
-	using    sync.WaitGroup // backups, which Close waits for
+	using    sync.WaitGroup // backups, and sessions that end: Close waits for them
 
 	mu         sync.Mutex // guards what follows; never held across I/O
 	work       sync.Cond  // the committer's: open is worth a commit

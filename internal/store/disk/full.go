@@ -109,6 +109,8 @@ func (e *Engine) barred() error {
 	switch {
 	case e.err != nil:
 		return e.err
+	case e.closing:
+		return ErrClosed
 	case e.stuck():
 		return store.ErrFull
 	}

@@ -202,11 +202,6 @@ func (e *Engine) commitLoop() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.drained = true
-		if e.err == nil {
-			e.err = ErrClosed
-			e.open.batch.Close()
-			e.open.batch = nil
-		}
 		e.told.Signal()
 	}()
 	for e.commitNext() {
@@ -248,7 +243,13 @@ func (e *Engine) commitNext() bool {
 	e.settle(g)
 	e.notes = append(e.notes, note{g: g})
 	e.told.Signal()
-	return !last || e.open.due
+	if !last || e.open.due || len(e.dirty) > 0 {
+		return true
+	}
+	e.err = ErrClosed // before the lock is free: nothing may come into a group that is never written
+	e.open.batch.Close()
+	e.open.batch = nil
+	return false
 }
 
 // seal closes the open group and begins the next. What it returns are the

@@ -65,6 +65,8 @@ func (e *Engine) publish(m *packet.Publish, to []store.Target, in store.Inbound,
 		return true, nil
 	case e.err != nil:
 		return true, e.err
+	case e.closing: // which would not end otherwise
+		return true, ErrClosed
 	case e.noRoom(m, len(to), in):
 		return true, e.refuse(m, len(to), l)
 	case e.o.Limits.Policy == session.Refuse:

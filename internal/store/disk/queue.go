@@ -335,6 +335,7 @@ func (q *queue) end(l *ending) {
 				l.shared = append(l.shared, store.Delivery{Msg: m, More: r.more, LSN: r.lsn, Sub: r.sub, QoS: r.qos, Flags: r.flags})
 				if m == nil && l.disk == nil && !e.closing { // its segment may be deleted when the lock is free
 					l.disk = e.db.NewSnapshot()
+					e.using.Add(1)
 				}
 			}
 			e.finished(r.lsn)
@@ -395,6 +396,7 @@ func (l *ending) tell() (shared []store.Delivery) {
 		}
 	}
 	if l.disk != nil {
+		defer e.using.Done()
 		if err := l.disk.Close(); err != nil {
 			e.log.Error("close snapshot", "err", err)
 		}

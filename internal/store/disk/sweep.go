@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -55,21 +56,39 @@ func (e *Engine) sweepSubscriptions() error {
 	e.orphans = nil
 	e.mu.Unlock()
 	for _, sid := range orphans {
-		it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: sidKey('u', sid), UpperBound: sidKey('u', sid+1)})
-		if err != nil {
-			return err
-		}
-		e.mu.Lock()
-		for it.First(); it.Valid() && e.err == nil; it.Next() {
-			e.open.batch.Delete(it.Key(), nil)
-			e.open.due = true
-		}
-		e.mu.Unlock()
-		if err := it.Close(); err != nil {
+		if err := e.sweepFilters(sid); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sweepAtOnce is how many subscriptions are deleted under one hold of the lock,
+// which is not held while they are read.
+const sweepAtOnce = 256
+
+func (e *Engine) sweepFilters(sid uint64) error {
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: sidKey('u', sid), UpperBound: sidKey('u', sid+1)})
+	if err != nil {
+		return err
+	}
+	var keys [][]byte
+	for more := it.First(); more; {
+		for keys = keys[:0]; more && len(keys) < sweepAtOnce; more = it.Next() {
+			keys = append(keys, bytes.Clone(it.Key()))
+		}
+		e.mu.Lock()
+		if e.err != nil {
+			e.mu.Unlock()
+			break
+		}
+		for _, k := range keys {
+			e.open.batch.Delete(k, nil)
+		}
+		e.open.due = true
+		e.mu.Unlock()
+	}
+	return it.Close()
 }
 
 // thinMost bounds the segments that are thinned out in one sweep.
