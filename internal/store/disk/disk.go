@@ -189,6 +189,9 @@ func Open(o Options) (*Engine, error) {
 	if e.lock, err = lock(o.Dir, o.FS); err != nil {
 		return nil, fmt.Errorf("open data directory %s: %w", o.Dir, err)
 	}
+	if err := e.inspect(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open data directory %s: %w", o.Dir, err), e.lock.Close())
+	}
 	e.cache = pebble.NewCache(16 << 20)
 	e.space = newSpace(&e.o, e.syncFailed)
 	if err := e.begin(); err != nil {
@@ -395,6 +398,7 @@ func (e *Engine) openDB() (err error) {
 	e.db, err = pebble.Open(e.o.Dir, &pebble.Options{
 		FS: &haltFS{e.space.wrap(), e}, Cache: e.cache, MemTableSize: uint64(e.o.MemTableBytes), MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, Logger: logger{e}, Lock: e.lock,
+		EventListener: &pebble.EventListener{DataCorruption: e.corrupt},
 	})
 	if err == nil {
 		if err = e.load(); err == nil {
