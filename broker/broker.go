@@ -244,6 +244,8 @@ func (b *Broker) storeDropped(clientID string, m *packet.Publish, why store.Reas
 		reason = DropSessionEnded
 	case store.DiskFull:
 		reason = DropDiskFull
+	case store.Unreadable:
+		reason = DropUnreadable
 	}
 	var s *session
 	if clientID != "" {

@@ -63,6 +63,8 @@ const (
 	// DropRefused: the publisher was refused, for a queue is full or the store
 	// failed, and told so.
 	DropRefused
+	// DropUnreadable: the disk does not give it back.
+	DropUnreadable
 	// DropSubscriber: an in-process subscriber is too slow.
 	DropSubscriber
 	// DropDiskFull: a QoS 0 message that was not retained, or not queued, since
@@ -72,7 +74,7 @@ const (
 )
 
 var dropNames = [dropReasons]string{"queue full", "slow consumer", "expired", "too large", "denied", "retained full",
-	"no member", "session ended", "refused", "slow subscriber", "disk full"}
+	"no member", "session ended", "refused", "unreadable", "slow subscriber", "disk full"}
 
 // code is the reason code that the standard has for the class, or the nearest.
 func (d DropReason) code() packet.Reason {

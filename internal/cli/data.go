@@ -79,6 +79,7 @@ func withDataHint(err error, dir string) error {
 	hint := ""
 	var used *disk.InUseError
 	var format *disk.FormatError
+	var damage *disk.DamageError
 	switch {
 	case errors.As(err, &used) && used.PID != 0:
 		hint = fmt.Sprintf("stop process %d, or %s", used.PID, otherData)
@@ -86,6 +87,8 @@ func withDataHint(err error, dir string) error {
 		hint = "stop the program that uses it, or " + otherData
 	case errors.As(err, &format):
 		hint = format.Hint()
+	case errors.As(err, &damage):
+		hint = damage.Hint()
 	case errors.Is(err, errNoDirectory), errors.Is(err, syscall.ENOTDIR):
 		hint = otherData
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):

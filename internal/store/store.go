@@ -215,6 +215,8 @@ const (
 	SessionEnded
 	// DiskFull: a QoS 0 message was not retained, since there is no room.
 	DiskFull
+	// Unreadable: the disk does not give it.
+	Unreadable
 )
 
 // Session is a stored session. A method with a Completer reports done when it

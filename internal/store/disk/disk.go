@@ -8,6 +8,7 @@ package disk
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -145,6 +146,8 @@ type Engine struct {
 	opened                             atomic.Bool
 	halt                               halt
 	fatal                              chan error // why the database could not be opened; has room for one
+	corrupted                          sync.Map   // the files that Pebble has found damaged
+	marks                              marks
 }
 
 // note is a completion that the notifier is to deliver.
@@ -198,6 +201,7 @@ func Open(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.written = e.lsn
+	rand.Read(e.marks.process[:])
 	e.open = e.newGroup()
 	e.opened.Store(true)
 	e.space.look()
@@ -244,7 +248,7 @@ func (e *Engine) begin() error {
 	case noSpace(err):
 		return fmt.Errorf("open data directory %s: the disk is full: %w", e.o.Dir, err)
 	}
-	return fmt.Errorf("open data directory %s: %w", e.o.Dir, err)
+	return fmt.Errorf("open data directory %s: %w", e.o.Dir, damaged(err, e.o.Dir))
 }
 
 // tick writes what lies about without anybody waiting for it.

@@ -20,6 +20,7 @@ type group struct {
 	entries   []entry
 	targets   []target // of all entries
 	batch     *pebble.Batch
+	number    uint64 // in its mark
 	waiters   []note // completions of all but messages
 	claims    []claimed
 	ended     []string // client identifiers of the sessions that it ends
@@ -69,6 +70,7 @@ func (e *Engine) newGroup() *group {
 	g := &group{first: e.lsn + 1, seg: e.growing()}
 	if e.err == nil {
 		g.batch = e.db.NewBatch()
+		g.number = e.marks.put(g.batch)
 	}
 	return g
 }
@@ -276,6 +278,9 @@ func (e *Engine) seal(g *group) (live []uint32) {
 	e.recent = append(e.recent, g)
 	e.recentN += g.bytes
 	e.entries += len(g.entries)
+	if wrote := len(live) > 0 || g.batch.Count() > 0; e.syncs(g) && (wrote || g.flush) {
+		e.marks.synced = g.number
+	}
 	e.open = e.newGroup()
 	e.open.entries = make([]entry, 0, min(len(g.entries), 4096))
 	return live
@@ -322,13 +327,9 @@ func (e *Engine) commit(g *group, live []uint32) (synced bool, err error) {
 	if err := g.encode(live); err != nil {
 		return false, fmt.Errorf("encode: %w", err)
 	}
-	synced = e.o.Durability == Fsync && g.sync || g.flush
+	synced = e.syncs(g)
 	switch {
-	case g.batch.Empty() && g.flush:
-		if err := e.db.LogData(nil, pebble.Sync); err != nil {
-			return false, fmt.Errorf("sync: %w", err)
-		}
-	case g.batch.Empty():
+	case g.batch.Count() == 0 && !g.flush:
 	case synced:
 		if err := e.db.ApplyNoSyncWait(g.batch, pebble.Sync); err != nil {
 			return false, fmt.Errorf("write: %w", err)
@@ -343,6 +344,9 @@ func (e *Engine) commit(g *group, live []uint32) (synced bool, err error) {
 	}
 	return synced, g.batch.Close()
 }
+
+// syncs reports whether a group is not done before the disk has it.
+func (e *Engine) syncs(g *group) bool { return e.o.Durability == Fsync && g.sync || g.flush }
 
 // encode puts the messages into the batch, behind the record of their targets.
 func (g *group) encode(live []uint32) error {

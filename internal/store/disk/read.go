@@ -118,7 +118,7 @@ func readMessage(from pebble.Reader, lsn uint64) (*packet.Publish, error) {
 
 // unreadable reports a message that the disk does not give.
 func (q *queue) unreadable(lsn uint64, err error) {
-	q.e.log.Error("a queued message cannot be read", "client", q.ClientID(), "key", fmt.Sprintf("%x", messageKey(lsn, kindMessage)), "err", err)
+	q.e.log.Error("a queued message cannot be read", "client", q.ClientID(), "key", fmt.Sprintf("%x", messageKey(lsn, kindMessage)), "err", damaged(err, q.e.o.Dir))
 	q.e.dropped.Add(1)
-	q.e.o.OnDrop(q.ClientID(), nil, store.QueueFull)
+	q.e.o.OnDrop(q.ClientID(), nil, store.Unreadable)
 }
