@@ -46,7 +46,7 @@ func TestLogTail(t *testing.T) {
 	}{
 		"whole":   {func([]byte) {}, 5},
 		"cut":     {func(log []byte) { clear(log[end-3 : end]) }, 4},
-		"garbled": {func(log []byte) { log[end-1]++ }, 4},
+		"garbled": {func(log []byte) { log[end-1], log[end-2] = log[end-2]+3, 0xD5 }, 4}, // more than a bit
 	} {
 		t.Run(name, func(t *testing.T) {
 			crashed := t.TempDir()

@@ -156,15 +156,17 @@ func (s *logScan) run() error {
 	}
 	defer f.Close()
 	s.bad = -1
-	buf := make([]byte, logBlock)
+	buf, blank := make([]byte, logBlock), make([]byte, logBlock)
 	for !s.closed && s.damage == "" {
 		n, err := io.ReadFull(f, buf)
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return fmt.Errorf("read %s at offset %d: %w", s.name, s.block, err)
 		}
-		if s.bad < 0 {
+		switch {
+		case s.bad < 0:
 			s.walk(buf[:n])
-		} else {
+		case bytes.Equal(buf[:n], blank[:n]): // room that was made in advance
+		default:
 			s.note(buf[:n], 0)
 			s.signs(buf[:n], 0, 0)
 		}
