@@ -80,3 +80,29 @@ func TestWordForNobody(t *testing.T) {
 		t.Errorf("published: %v", code)
 	}
 }
+
+// The store's word about a message of the connection before the last comes to a
+// session that has forgotten it, and goes on.
+func TestWordOfAConnectionBefore(t *testing.T) {
+	each(t, func(t *testing.T, io string) {
+		for _, err := range []error{nil, errDisk} {
+			r, x := startScripted(t, Options{IO: io})
+			r.away("s", "t")
+			p, _ := r.connect(durable("p"))
+			x.keep("publish")
+			p.send(message("t", "x", 1, 1))
+			end := x.await(t, "publish")[0]
+			x.keep()
+			for range 2 { // the first takes back what waits, the second leaves nothing
+				p.leave(r)
+				p, _ = r.connect(durable("p"))
+			}
+			end(err)
+			p.quiet()
+			if code := p.publish(packet.Message{Topic: "t"}); code != packet.Success {
+				t.Errorf("published: %v", code)
+			}
+			r.stop()
+		}
+	})
+}

@@ -130,7 +130,7 @@ func (c *conn) sendAck(t *turn, typ packet.Type, id uint16, code packet.Reason) 
 // acknowledgements that may leave.
 func (c *conn) committed(t *turn) error {
 	done := c.s.committed()
-	if done == nil {
+	if done == nil || c.s.in == nil { // it is about messages that an earlier connection published, and forgot
 		return nil
 	}
 	leave := false
