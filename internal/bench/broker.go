@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -252,10 +253,17 @@ func (p *process) alive() error {
 	}
 }
 
+// freePort finds a port that nobody listens on, below those that Linux gives to connections: after many of them a
+// connection to a port of theirs on which nobody listens yet may be given this very port, and connect to itself.
 func freePort() (netip.AddrPort, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return netip.AddrPort{}, err
+	const first, last = 10_000, 32_000
+	var faults error
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first)))
+		if err == nil {
+			return l.Addr().(*net.TCPAddr).AddrPort(), l.Close()
+		}
+		faults = err
 	}
-	return l.Addr().(*net.TCPAddr).AddrPort(), l.Close()
+	return netip.AddrPort{}, fmt.Errorf("find a free port: %w", faults)
 }
