@@ -531,10 +531,10 @@ func noRoomFrom(t *testing.T, n int) bool {
 			})
 		}
 	}
+	fs.FailFrom(0) // also for Close: the database ends the process when it cannot begin a new log
 	if refused == 0 {
 		return false
 	}
-	fs.FailFrom(0)
 	e.becomes(t, store.Healthy)
 	before, _ := y.count()
 	for range 100 {
