@@ -101,7 +101,7 @@ func several(ids []uint32) *[]uint32 { return &ids }
 // exceeds the client's Maximum Packet Size [MQTT-3.1.2-24].
 func (t *turn) send(s *session, p *packet.Publish, f *form) bool {
 	payload := p.Payload()
-	if s.ver < packet.V5 || f.sub == 0 && s.alias == nil {
+	if s.ver < packet.V5 || f.sub == 0 && f.more == nil && s.alias == nil {
 		head, at := t.enc.Head(packet.FormOf(s.ver, f.qos))
 		if s.maxPacket != 0 && len(head)+len(payload) > int(s.maxPacket) {
 			return false
