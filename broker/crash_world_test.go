@@ -326,7 +326,10 @@ func (r *running) idle() bool {
 	}
 	for _, x := range all {
 		x.mu.Lock()
-		n := x.out.Send.Live() + x.out.Send.Queued()
+		n := 0
+		if x.active != nil {
+			n = x.out.Send.Live() + x.out.Send.Queued()
+		}
 		if x.store != nil {
 			k, _ := x.store.Queued()
 			n += k
