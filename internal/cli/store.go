@@ -71,6 +71,7 @@ func storeHint(err error, dir string) error {
 	hint := ""
 	var used *disk.InUseError
 	var format *disk.FormatError
+	var damage *disk.DamageError
 	switch {
 	case err == nil:
 		return nil
@@ -78,6 +79,8 @@ func storeHint(err error, dir string) error {
 		hint = "a program uses the directory, and gives no control socket; stop it first"
 	case errors.As(err, &format):
 		hint = format.Hint()
+	case errors.As(err, &damage):
+		hint = damage.Hint()
 	case errors.Is(err, disk.ErrNoStore):
 		hint = "name the data directory of a broker"
 	case errors.Is(err, disk.ErrNotEmpty):

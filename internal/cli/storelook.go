@@ -104,6 +104,9 @@ func printSummary(w io.Writer, dir string, s disk.Summary) {
 	fmt.Fprintf(w, "%s with %d bytes, queued %s with %d bytes in all\n", count(s.Messages, "message"), s.MessageBytes, count(s.Queued, "time"), s.QueuedBytes)
 	fmt.Fprintf(w, "QoS 2: %s of publishers, %s in flight to clients\n", count(s.Inbound, "identifier"), count(s.Outbound, "message"))
 	fmt.Fprintf(w, "%s with %d bytes\n", count(s.Retained, "retained message"), s.RetainedBytes)
+	if s.Torn > 0 {
+		fmt.Fprintf(w, "%s at the end of a log were cut by a crash, of which nothing was acknowledged\n", count(int(s.Torn), "byte"))
+	}
 	if s.Leftovers > 0 {
 		fmt.Fprintf(w, "%s of what is over, which the broker deletes in time\n", count(s.Leftovers, "record"))
 	}
@@ -153,7 +156,15 @@ func dump(ctx context.Context, dir string, parts disk.Parts, out io.Writer) erro
 	}
 	w := bufio.NewWriter(out)
 	err = v.Dump(ctx, parts, lines(w))
-	return errors.Join(err, w.Flush(), v.Close())
+	return errors.Join(err, w.Flush(), missing(v), v.Close())
+}
+
+// missing is the error of a command that could not see all.
+func missing(v *disk.View) error {
+	if err := v.Damage(); err != nil {
+		return fmt.Errorf("not everything that was stored may be shown: %w", err)
+	}
+	return nil
 }
 
 func storeQueuesCommand(p Process) *cobra.Command {
@@ -230,7 +241,7 @@ func holders(ctx context.Context, dir string, limit int, sort string) (q control
 			q.Top = q.Top[:min(len(q.Top), limit)]
 		}
 	})
-	return q, false, storeHint(errors.Join(err, v.Close()), dir)
+	return q, false, storeHint(errors.Join(err, missing(v), v.Close()), dir)
 }
 
 func printQueues(out io.Writer, q control.Queues, live bool) error {

@@ -41,6 +41,9 @@ type Summary struct {
 	QueuedBytes   int64 `json:"queued_bytes"`
 	Retained      int   `json:"retained"`
 	RetainedBytes int64 `json:"retained_bytes"`
+	// Torn are bytes at the end of logs that a crash has cut a record in: nothing
+	// of it was acknowledged, and the next start leaves it out.
+	Torn int64 `json:"torn"`
 	// Leftovers are records of sessions that have ended, or of deliveries that
 	// are finished: they mean nothing, and are deleted in time.
 	Leftovers int `json:"leftovers"`
@@ -59,6 +62,12 @@ func Check(ctx context.Context, dir string, in FS, fault func(Fault)) (Summary, 
 		return c.sum, c.closed(ctx, dir, in, err)
 	}
 	c.View = v
+	for _, x := range v.torn {
+		c.sum.Torn += x.size
+	}
+	if v.damage != nil {
+		c.damaged(v.damage)
+	}
 	c.tables(ctx)
 	err = v.version()
 	var other *FormatError
@@ -83,11 +92,11 @@ func (c *checker) closed(ctx context.Context, dir string, in FS, err error) erro
 	if errors.As(err, &used) || errors.Is(err, ErrNoStore) || errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("open data directory %s: %w", dir, err)
 	}
-	c.fault(Fault{What: "open: " + text(err)})
 	if in == nil {
 		in = vfs.Default
 	}
 	c.View = &View{dir: dir, fs: in}
+	c.damaged(err)
 	names, err := in.List(dir)
 	if err != nil {
 		c.fault(Fault{What: text(err)})
@@ -98,6 +107,19 @@ func (c *checker) closed(ctx context.Context, dir string, in FS, err error) erro
 		}
 	}
 	return ctx.Err()
+}
+
+// damaged is a fault of a file, as far as it is told which.
+func (c *checker) damaged(err error) {
+	var d *DamageError
+	switch err = damaged(err, c.dir); {
+	case !errors.As(err, &d):
+		c.fault(Fault{What: "open: " + text(err)})
+	case d.Offset < 0:
+		c.fault(Fault{File: c.fs.PathBase(d.File), What: d.What})
+	default:
+		c.fault(Fault{File: c.fs.PathBase(d.File), What: fmt.Sprintf("at offset %d: %s", d.Offset, d.What)})
+	}
 }
 
 // text is what an error says, without what its type adds below.

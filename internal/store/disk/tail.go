@@ -45,21 +45,43 @@ const (
 	whatUnended  = "a closed log has no end"
 )
 
+// cut is what was torn from the end of a file by a crash, and is not read.
+type cut struct {
+	file   string
+	what   string
+	offset int64 // from here on, in bytes
+	size   int64
+}
+
+// inspection looks at the files that Pebble is going to read.
+type inspection struct {
+	dir  string
+	fs   FS
+	tell func(cut)
+}
+
 // inspect looks at the manifest and at the logs that will be read, and reports
-// what is cut. It changes nothing but for a log without a single record.
+// what is cut. It changes nothing.
 func (e *Engine) inspect() error {
-	desc, err := pebble.Peek(e.o.Dir, e.o.FS)
+	return inspect(e.o.Dir, e.o.FS, func(c cut) {
+		e.log.Warn(c.what, "file", c.file, "offset", c.offset, "bytes", c.size)
+	})
+}
+
+func inspect(dir string, in FS, tell func(cut)) error {
+	e := &inspection{dir, in, tell}
+	desc, err := pebble.Peek(dir, in)
 	if err != nil {
 		return fmt.Errorf("look at the directory: %w", err)
 	}
 	if !desc.Exists {
 		return nil
 	}
-	if err := e.inspectOptions(desc.OptionsFilename); err != nil {
+	if err := e.options(desc.OptionsFilename); err != nil {
 		return err
 	}
 	least := uint64(0)
-	m := &logScan{in: e.o.FS, name: desc.ManifestFilename, manifest: true, record: func(head []byte) {
+	m := &logScan{in: e.fs, name: desc.ManifestFilename, manifest: true, record: func(head []byte) {
 		if n := firstLog(head); n > 0 {
 			least = n
 		}
@@ -79,20 +101,20 @@ func (e *Engine) inspect() error {
 		return err
 	}
 	for i, n := range logs {
-		if err := e.inspectLog(n, i == len(logs)-1); err != nil {
+		if err := e.log(n, i == len(logs)-1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// inspectOptions looks at the file that says with which settings Pebble wrote
+// options looks at the file that says with which settings Pebble wrote
 // the others: it has no checksum, and Pebble does not name it.
-func (e *Engine) inspectOptions(name string) error {
+func (e *inspection) options(name string) error {
 	if name == "" {
 		return nil
 	}
-	f, err := e.o.FS.Open(name)
+	f, err := e.fs.Open(name)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
@@ -103,14 +125,14 @@ func (e *Engine) inspectOptions(name string) error {
 	}
 	o := new(pebble.Options)
 	o.EnsureDefaults()
-	if err := o.CheckCompatibility(e.o.Dir, string(text)); err != nil {
+	if err := o.CheckCompatibility(e.dir, string(text)); err != nil {
 		return &DamageError{File: name, Offset: -1, What: err.Error()}
 	}
 	return nil
 }
 
-func (e *Engine) inspectLog(n uint64, last bool) error {
-	s := &logScan{in: e.o.FS, name: e.o.FS.PathJoin(e.o.Dir, logName(n)), num: uint32(n)}
+func (e *inspection) log(n uint64, last bool) error {
+	s := &logScan{in: e.fs, name: e.fs.PathJoin(e.dir, logName(n)), num: uint32(n)}
 	if err := s.run(); err != nil {
 		return err
 	}
@@ -133,19 +155,19 @@ func (e *Engine) inspectLog(n uint64, last bool) error {
 }
 
 // sayCut reports what is torn, if anything is.
-func (e *Engine) sayCut(s *logScan, what string) {
+func (e *inspection) sayCut(s *logScan, what string) {
 	if from, n := s.torn(); n > 0 {
-		e.log.Warn(what, "file", s.name, "offset", from, "bytes", n)
+		e.tell(cut{file: s.name, what: what, offset: from, size: n})
 	}
 }
 
 func logName(n uint64) string { return fmt.Sprintf("%06d.log", n) }
 
 // logs are the numbers of the write-ahead logs from one on, in their order.
-func (e *Engine) logs(least uint64) (all []uint64, err error) {
-	names, err := e.o.FS.List(e.o.Dir)
+func (e *inspection) logs(least uint64) (all []uint64, err error) {
+	names, err := e.fs.List(e.dir)
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", e.o.Dir, err)
+		return nil, fmt.Errorf("list %s: %w", e.dir, err)
 	}
 	for _, name := range names {
 		digits, ok := strings.CutSuffix(name, ".log")

@@ -19,6 +19,8 @@ type View struct {
 	db       *pebble.DB
 	lock     *pebble.Lock
 	cache    *pebble.Cache
+	damage   error              // of the manifest or the logs: not all is read
+	torn     []cut              // by a crash
 	sessions map[uint64]*viewed // by number; nil: not read yet
 }
 
@@ -87,13 +89,17 @@ func openView(dir string, in FS) (v *View, err error) {
 	if v.lock, err = lock(dir, in); err != nil {
 		return nil, err
 	}
+	// Pebble passes over what is said here, and reads the rest.
+	v.damage = inspect(dir, in, func(c cut) { v.torn = append(v.torn, c) })
 	v.cache = pebble.NewCache(16 << 20)
 	defer func() {
 		if x := recover(); x != nil { // what Pebble does where it cannot go on
 			err = fmt.Errorf("%v", x)
 		}
 		if err != nil {
-			v.cache.Unref()
+			if v.cache.Unref(); v.damage != nil {
+				err = v.damage // which says where
+			}
 			err = errors.Join(err, v.lock.Close())
 		}
 	}()
@@ -106,6 +112,10 @@ func openView(dir string, in FS) (v *View, err error) {
 	}
 	return v, err
 }
+
+// Damage is a *DamageError where the manifest or a log is not as it was written,
+// so that something that was stored may not be seen; nil: neither is.
+func (v *View) Damage() error { return v.damage }
 
 // silent drops Pebble's words: errors are returned.
 type silent struct{}

@@ -119,6 +119,9 @@ func TestLookingChangesNothing(t *testing.T) {
 	for _, dir := range []string{dir, killed} {
 		before := hashes(t, dir)
 		sum := sound(t, dir, nil)
+		if (sum.Torn > 0) != (dir == killed) {
+			t.Errorf("%d bytes are torn", sum.Torn)
+		}
 		if sum.Sessions != 2 || sum.Subscriptions != 2 || sum.Messages != 300 || sum.Queued != 598 || sum.Inbound != 3 || sum.Outbound != 2 || sum.Retained != 1 {
 			t.Errorf("%+v", sum)
 		}
@@ -282,6 +285,37 @@ func TestCheckFindsFlippedBytes(t *testing.T) {
 	if got := faults(t, dir); !strings.Contains(got, strings.TrimSuffix(filepath.Base(tables[0]), ".sst")) {
 		t.Errorf("a missing table: %s", got)
 	}
+}
+
+// TestCheckFindsDamagedLogs: a byte in the log, and in the manifest, of a store
+// that was killed.
+func TestCheckFindsDamagedLogs(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Options{Dir: dir}, storetest.Limits{})
+	furnish(t, e)
+	for _, pattern := range []string{"*.log", "MANIFEST-*"} {
+		killed := filepath.Join(t.TempDir(), "killed")
+		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		files, _ := filepath.Glob(filepath.Join(killed, pattern))
+		if len(files) == 0 {
+			t.Fatal(pattern)
+		}
+		name := files[len(files)-1]
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[min(60, len(content)/2)] ^= 1
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := faults(t, killed); !strings.Contains(got, filepath.Base(name)+" : at offset ") {
+			t.Errorf("%s: %s", pattern, got)
+		}
+	}
+	shut(e)
 }
 
 // TestNoView: what is not a store, or not one for this program.
