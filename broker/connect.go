@@ -578,6 +578,10 @@ func (c *conn) abandon(*turn) {
 	if u.claimed && u.claim.CompareAndSwap(nil, &abandoned) {
 		return // the store's answer is not there yet: orphan will see to it
 	}
+	if a := u.claim.Load(); u.claimed && a.err == nil {
+		c.b.orphan(s, a.s)
+		return
+	}
 	if u.claimed { // its timers were stopped, and its will is this connection's
 		s.setWill(nil)
 		if s.store != nil {

@@ -276,3 +276,28 @@ func (c *closing) Close(ctx context.Context) error {
 	}
 	return c.Engine.Close(ctx)
 }
+
+// A connection that is given up when the store has given it a session, and before
+// it was told so, leaves no session behind.
+func TestTimeoutBetweenClaimAndConnack(t *testing.T) {
+	each(t, func(t *testing.T, io string) {
+		r, x := startScripted(t, Options{IO: io, ConnectTimeout: 50 * time.Millisecond})
+		r.away("x", "t")
+		x.keep("end")
+		p := r.dial(packet.V5)
+		p.send(&packet.Connect{Version: packet.V5, ClientID: "x", CleanStart: true, SessionExpiry: 1000})
+		end := x.await(t, "end")[0]
+		if a := expect[*packet.Connack](p); !a.Code.Failed() {
+			t.Fatalf("CONNACK %v before the session is off the disk", a.Code)
+		}
+		eventually(t, "let go", func() bool { return r.registry.lookup("x") == nil })
+		if n := r.store.Stats().Sessions; n != 0 {
+			t.Errorf("%d sessions are stored that nobody was told of", n)
+		}
+		x.keep()
+		end(nil)
+		if _, a := r.connect(durable("x")); a.SessionPresent {
+			t.Error("a session is there that nobody was told of")
+		}
+	})
+}
