@@ -18,6 +18,8 @@ type scripted struct {
 	hold map[string]bool // the names of the calls that are kept back
 	kept []kept
 	stop *stop
+
+	onEnd func() // called before the end of a session; set before there is one
 }
 
 // stop halts one retained message before the store sees it.
@@ -203,6 +205,9 @@ func (s *scriptedSession) Detach(expiry uint32, armed bool, c store.Completer, t
 
 // End implements store.Session, as Detach.
 func (s *scriptedSession) End(c store.Completer, tok uint64) ([]store.Delivery, bool) {
+	if f := s.x.onEnd; f != nil {
+		f()
+	}
 	shared, _ := s.Session.End(nil, 0)
 	return shared, c == nil || s.call("end", c, tok, func() {})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"testing"
 
 	"github.com/myelin-mqtt/myelin/internal/route"
@@ -128,5 +129,33 @@ func TestRefuseKeepsItsPromise(t *testing.T) {
 	s, _ := r.connect(durable("s"))
 	if got := s.payloads(r); len(got) != 2 || r.Stats().Dropped[DropQueueFull.String()] != 0 {
 		t.Errorf("got %q, dropped %v", got, r.Stats().Dropped)
+	}
+}
+
+// What came through a shared subscription is the next member's before it is
+// lost to the session that ends: a crash between the two costs nothing.
+func TestSharedIsGivenAwayBeforeTheEnd(t *testing.T) {
+	r, x := startScripted(t, Options{})
+	r.away("a", "$share/g/t")
+	p := r.client("p")
+	for range 3 {
+		p.publish(packet.Message{Topic: "t", Payload: []byte("x")})
+	}
+	r.away("b", "$share/g/t")
+	queued := func(id string) int {
+		n, _ := r.registry.lookup(id).store.Queued()
+		return n
+	}
+	if queued("a") != 3 || queued("b") != 0 {
+		t.Fatalf("%d and %d wait", queued("a"), queued("b"))
+	}
+	var atEnd atomic.Int32
+	x.onEnd = func() { atEnd.Store(int32(queued("b"))) }
+	r.client("a") // with a clean start
+	if n := atEnd.Load(); n != 3 {
+		t.Errorf("%d wait for the other at the end, want 3", n)
+	}
+	if n := queued("b"); n != 3 {
+		t.Errorf("%d wait for the other, want 3", n)
 	}
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -330,15 +331,20 @@ func (b *Broker) end(t *turn, s *session, c store.Completer) (done bool) {
 		}
 	}
 	b.fireWill(t, s) // before the store forgets it
-	if s.store != nil {
-		var shared []store.Delivery
-		shared, done = s.store.End(c, 0)
-		again = append(again, shared...)
-	}
 	for _, m := range lost {
 		b.dropped(s, m, DropSessionEnded)
 	}
-	t.redistribute(s, again)
+	if s.store == nil {
+		t.redistribute(s, again)
+	} else { // others have it before s has it no more
+		shared := s.store.Shared()
+		t.redistribute(s, append(again, shared...))
+		var rest []store.Delivery
+		rest, done = s.store.End(c, 0)
+		t.redistribute(s, slices.DeleteFunc(rest, func(d store.Delivery) bool {
+			return slices.ContainsFunc(shared, func(o store.Delivery) bool { return o.LSN == d.LSN })
+		}))
+	}
 	s.mu.Lock()
 	s.one[0], s.many = subscription{}, nil
 	s.mu.Unlock()

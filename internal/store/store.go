@@ -249,6 +249,10 @@ type Session interface {
 	// The session may be claimed at once, whether this is done or not. c may be
 	// nil, where nobody waits.
 	Detach(expiry uint32, armed bool, c Completer, tok uint64) (done bool)
+	// Shared are the messages that came through shared subscriptions and were
+	// not handed out. Who gives them to others before End does not lose them at
+	// a crash between the two.
+	Shared() []Delivery
 	// End discards the session with all that waits for it, and returns what
 	// came through shared subscriptions and was not handed out. c may be nil,
 	// where nobody waits.

@@ -333,6 +333,35 @@ func (q *queue) Detach(expiry uint32, armed bool, c store.Completer, tok uint64)
 	return c == nil
 }
 
+// Shared implements store.Session. It reads the disk, without the lock: the
+// session still holds what it reads.
+func (q *queue) Shared() (shared []store.Delivery) {
+	e := q.e
+	e.mu.Lock()
+	if q.wait == nil || e.closing {
+		e.mu.Unlock()
+		return nil
+	}
+	for p := q.wait.walk(); p.left > 0; {
+		if r := p.next(); r.flags&store.Shared != 0 {
+			shared = append(shared, store.Delivery{Msg: q.memory(r.lsn), More: r.more, LSN: r.lsn, Sub: r.sub, QoS: r.qos, Flags: r.flags})
+		}
+	}
+	e.using.Add(1)
+	e.mu.Unlock()
+	defer e.using.Done()
+	for i := range shared {
+		if d := &shared[i]; d.Msg == nil {
+			m, err := readMessage(e.db, d.LSN)
+			if err != nil { // End says so
+				continue
+			}
+			d.Msg = m
+		}
+	}
+	return slices.DeleteFunc(shared, func(d store.Delivery) bool { return d.Msg == nil })
+}
+
 // End implements store.Session.
 func (q *queue) End(c store.Completer, tok uint64) (shared []store.Delivery, done bool) {
 	var l ending

@@ -240,6 +240,18 @@ func (q *queue) End(store.Completer, uint64) (shared []store.Delivery, done bool
 	return shared, true
 }
 
+// Shared implements store.Session.
+func (q *queue) Shared() (shared []store.Delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, d := range q.items[q.head:] {
+		if d.Flags&qos.Shared != 0 {
+			shared = append(shared, d)
+		}
+	}
+	return shared
+}
+
 // In memory there is nothing to wait for.
 
 // Subscribe implements store.Session.

@@ -245,6 +245,9 @@ func (h *handle) Detach(expiry uint32, armed bool, c store.Completer, tok uint64
 	return h.call(c, tok, func(c store.Completer) bool { return h.inner.Detach(expiry, armed, c, tok) })
 }
 
+// Shared implements store.Session.
+func (h *handle) Shared() []store.Delivery { return h.inner.Shared() }
+
 // End implements store.Session.
 func (h *handle) End(c store.Completer, tok uint64) (shared []store.Delivery, done bool) {
 	if c == nil {

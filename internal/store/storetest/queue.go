@@ -380,6 +380,9 @@ func testEnd(k *kit) {
 		k.must(k.message(fmt.Sprint("t/", i), 0), to)
 	}
 	a.next(1, 0)
+	if got := topics(a.s.Shared()); !slices.Equal(got, []string{"t/2", "t/4"}) {
+		k.Errorf("Shared returns %q, want t/2 and t/4", got)
+	}
 	shared, _ := a.s.End(nil, 0)
 	if got := topics(shared); !slices.Equal(got, []string{"t/2", "t/4"}) {
 		k.Errorf("End returns %q, want t/2 and t/4", got)
