@@ -71,7 +71,10 @@ func TestWordForNobody(t *testing.T) {
 	s := r.registry.lookup("x")
 	s.Done(1<<32, errors.New("late"))
 	s.wake()
-	if s.active != nil {
+	s.mu.Lock()
+	kept := s.active != nil
+	s.mu.Unlock()
+	if kept {
 		t.Error("something is kept")
 	}
 	if p, a := r.connect(durable("x")); !a.SessionPresent {

@@ -19,7 +19,7 @@ type scripted struct {
 	kept []kept
 	stop *stop
 
-	onEnd func() // called before the end of a session; set before there is one
+	onEnd func() // called before the end of a session
 }
 
 // stop halts one retained message before the store sees it.
@@ -205,7 +205,10 @@ func (s *scriptedSession) Detach(expiry uint32, armed bool, c store.Completer, t
 
 // End implements store.Session, as Detach.
 func (s *scriptedSession) End(c store.Completer, tok uint64) ([]store.Delivery, bool) {
-	if f := s.x.onEnd; f != nil {
+	s.x.mu.Lock()
+	f := s.x.onEnd
+	s.x.mu.Unlock()
+	if f != nil {
 		f()
 	}
 	shared, _ := s.Session.End(nil, 0)

@@ -150,7 +150,9 @@ func TestSharedIsGivenAwayBeforeTheEnd(t *testing.T) {
 		t.Fatalf("%d and %d wait", queued("a"), queued("b"))
 	}
 	var atEnd atomic.Int32
+	x.mu.Lock()
 	x.onEnd = func() { atEnd.Store(int32(queued("b"))) }
+	x.mu.Unlock()
 	r.client("a") // with a clean start
 	if n := atEnd.Load(); n != 3 {
 		t.Errorf("%d wait for the other at the end, want 3", n)
