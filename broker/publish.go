@@ -133,15 +133,20 @@ func (c *conn) committed(t *turn) error {
 	if done == nil || c.s.in == nil { // it is about messages that an earlier connection published, and forgot
 		return nil
 	}
-	leave := false
+	var leave error
 	for _, d := range done {
 		code := packet.Success
 		switch {
 		case d.err == errLate:
-			leave = c.late(t, d.tok) || leave
+			if c.late(t, d.tok) {
+				leave = store.ErrQuota
+			}
 			continue
 		case errors.Is(d.err, store.ErrQuota):
 			code = packet.QuotaExceeded
+		case d.err != nil && c.unknown(d.tok):
+			leave = d.err
+			continue
 		case d.err != nil:
 			code = packet.UnspecifiedError
 		}
@@ -150,10 +155,20 @@ func (c *conn) committed(t *turn) error {
 		}
 		c.s.in.Commit(d.tok, code)
 	}
-	if err := c.acks(t); err != nil || !leave {
+	switch err := c.acks(t); {
+	case err != nil || leave == nil:
 		return err
+	case leave == store.ErrQuota:
+		return c.fail(t, packet.QuotaExceeded, "disk is full: what becomes of a message is not known yet")
 	}
-	return c.fail(t, packet.QuotaExceeded, "disk is full: what becomes of a message is not known yet")
+	return c.fail(t, packet.UnspecifiedError, "whether a message is stored is not known: "+leave.Error())
+}
+
+// unknown tells whether a write that failed may have stored a QoS 2 message with
+// its identifier all the same. It cannot be refused then, as in late.
+func (c *conn) unknown(tok uint64) bool {
+	typ, waits := c.s.in.Awaits(tok)
+	return waits && typ == packet.PUBREC && c.s.store != nil
 }
 
 // late takes word that a message waits for room on the disk. At QoS 1 it is

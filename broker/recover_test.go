@@ -283,3 +283,47 @@ func TestStoreFails(t *testing.T) {
 		t.Errorf("got %v", x)
 	}
 }
+
+// TestStoreFailsQoS2: a sync that fails may have written what it should. The
+// publisher of a QoS 2 message is not told that it was refused then: its
+// identifier would be free for another, which would be taken for this one after
+// a restart. [MQTT-4.3.3-9]
+func TestStoreFailsQoS2(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	var broken atomic.Bool
+	mem := vfs.NewCrashableMem()
+	o := Options{DataDir: "data", SysInterval: -1, ShutdownGrace: time.Second}
+	o.dataFS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSyncData && broken.Load() {
+			return errors.New("injected")
+		}
+		return nil
+	}))
+	r := start(t, o)
+	a, _ := r.connect(packet.Connect{ClientID: "a", SessionExpiry: 1000})
+	a.subscribe("q/#", 2)
+	p, _ := r.connect(packet.Connect{ClientID: "p", SessionExpiry: 1000})
+	broken.Store(true)
+	p.send(message("q/1", "one", 2, 1))
+	if d := expect[*packet.Disconnect](p); d.Code != packet.UnspecifiedError {
+		t.Errorf("got %v", d)
+	}
+	p.closed()
+	for _, percent := range []int{0, 100} {
+		o := o
+		o.dataFS = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, 2))})
+		r := start(t, o)
+		p, _ := r.connect(packet.Connect{ClientID: "p", SessionExpiry: 1000})
+		p.acked(message("q/1", "one", 2, 1))
+		p.acked(message("q/2", "two", 2, 1))
+		a, _ := r.connect(packet.Connect{ClientID: "a", SessionExpiry: 1000})
+		for _, want := range []string{"one", "two"} {
+			m := expect[*packet.Publish](a)
+			if string(m.Payload()) != want {
+				t.Errorf("%d %%: got %s, want %s", percent, m.Payload(), want)
+			}
+		}
+	}
+}
