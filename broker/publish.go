@@ -9,6 +9,7 @@ import (
 	"github.com/myelin-mqtt/myelin/internal/route"
 	sess "github.com/myelin-mqtt/myelin/internal/session"
 	"github.com/myelin-mqtt/myelin/internal/store"
+	"github.com/myelin-mqtt/myelin/internal/store/disk"
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
@@ -144,7 +145,7 @@ func (c *conn) committed(t *turn) error {
 			continue
 		case errors.Is(d.err, store.ErrQuota):
 			code = packet.QuotaExceeded
-		case d.err != nil && c.unknown(d.tok):
+		case errors.Is(d.err, disk.ErrFailed) && c.unknown(d.tok):
 			leave = d.err
 			continue
 		case d.err != nil:
