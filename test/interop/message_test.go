@@ -89,6 +89,21 @@ func equal[T comparable](t *testing.T, what string, got, want []T) {
 	}
 }
 
+// alternating puts the even ones of numbered before the odd ones, and keeps the
+// order of each: messages of two topics and two qualities of service, whose
+// order among each other is open [MQTT-4.6.0-5].
+func alternating(s []string) (out []string) {
+	var odd []string
+	for _, x := range s {
+		if n, err := strconv.Atoi(strings.TrimPrefix(x, "m")); err == nil && n%2 == 1 {
+			odd = append(odd, x)
+		} else {
+			out = append(out, x)
+		}
+	}
+	return append(out, odd...)
+}
+
 func payloads(ms []message) []string {
 	s := make([]string, len(ms))
 	for i, m := range ms {
