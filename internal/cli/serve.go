@@ -73,6 +73,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 		return withDataHint(err, cfg.Data)
 	}
 	ready()
+	defer keepTidy(p.Env)()
 	debug, err := startPprof(cfg.Pprof, log)
 	if err != nil {
 		d.broker.Close()

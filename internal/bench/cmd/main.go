@@ -129,7 +129,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 			Warm:    500 * time.Millisecond,
 			Measure: measure,
 			Stall:   10 * time.Second,
-			Settle:  2 * time.Second,
+			Settle:  6 * time.Second,
 			Limit:   5*time.Minute + measure,
 		},
 		Report: func(r bench.Result) {
