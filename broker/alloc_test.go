@@ -166,7 +166,7 @@ func TestSizes(t *testing.T) {
 		{"active", unsafe.Sizeof(active{}), 208},
 		{"subscription", unsafe.Sizeof(subscription{}), 16},
 		{"qos.Slot", unsafe.Sizeof(qos.Slot{}), 32},
-		{"packet.Publish", unsafe.Sizeof(packet.Publish{}), 96},
+		{"packet.Publish", unsafe.Sizeof(packet.Publish{}), 80},
 	} {
 		if x.got > x.most {
 			t.Errorf("%s: %d bytes, want at most %d", x.name, x.got, x.most)

@@ -3,6 +3,7 @@ package packet
 import (
 	"encoding/binary"
 	"iter"
+	"unsafe"
 )
 
 // Publish is a view of one PUBLISH packet: offsets into one []byte. After Parse that is the caller's buffer, and the
@@ -10,7 +11,7 @@ import (
 // value must not be changed any more: any number of goroutines may read it.
 type Publish struct {
 	b    []byte // the whole packet, fixed header included
-	name []byte // the topic that an alias stood for, or nil
+	name string // the topic that an alias stood for, or empty
 
 	topEnd uint32 // offset behind the topic
 	prop   uint32 // offset of the first property; the payload's in 3.x
@@ -225,8 +226,8 @@ func (p *Publish) Type() Type { return PUBLISH }
 
 // Topic is the topic name: the one that SetTopic gave, else the packet's own. Empty while an alias is unresolved.
 func (p *Publish) Topic() []byte {
-	if p.name != nil {
-		return p.name
+	if p.name != "" {
+		return unsafe.Slice(unsafe.StringData(p.name), len(p.name))
 	}
 	return p.b[int(p.hdr)+2 : p.topEnd]
 }
@@ -275,7 +276,10 @@ func (p *Publish) Left(now uint32) (sec uint32, expired bool) {
 func (p *Publish) HasSubID() bool { return p.subID }
 
 // SetTopic gives the topic that the packet's alias stands for. name must not be changed afterwards.
-func (p *Publish) SetTopic(name []byte) { p.name = name }
+func (p *Publish) SetTopic(name []byte) {
+	// A string has no capacity: a kept message is 16 bytes smaller without it.
+	p.name = unsafe.String(unsafe.SliceData(name), len(name))
+}
 
 // Form is the layout of the packet on the wire. asIs says whether the bytes can be sent to others as they are, but for
 // their flags and identifier: a Topic Alias and Subscription Identifiers belong to one connection only.
@@ -286,7 +290,7 @@ func (p *Publish) Form() (f Form, asIs bool) {
 	if p.ver >= V5 {
 		f |= FormProps
 	}
-	return f, p.Alias == 0 && !p.subID && p.name == nil
+	return f, p.Alias == 0 && !p.subID && p.name == ""
 }
 
 // Keep copies the packet out of the buffer: the only way to hold on to a view after its buffer is used again. now is
@@ -294,7 +298,7 @@ func (p *Publish) Form() (f Form, asIs bool) {
 // the topic stands in place of the alias.
 func (p *Publish) Keep(now uint32) *Publish {
 	k := new(Publish)
-	if p.Alias == 0 && p.name == nil || !p.keepResolved(k) {
+	if p.Alias == 0 && p.name == "" || !p.keepResolved(k) {
 		*k = *p
 		k.b = append(make([]byte, 0, len(p.b)), p.b...)
 	}
@@ -350,7 +354,7 @@ func (p *Publish) opts() PublishOpts {
 // Append appends the packet in version v. In the packet's own version that is the packet itself, alias and
 // Subscription Identifiers included, unless SetTopic has resolved the alias.
 func (p *Publish) Append(dst []byte, v Version) []byte {
-	if p.name == nil && (v >= V5) == (p.ver >= V5) {
+	if p.name == "" && (v >= V5) == (p.ver >= V5) {
 		return append(dst, p.b...)
 	}
 	o := p.opts()
@@ -359,7 +363,7 @@ func (p *Publish) Append(dst []byte, v Version) []byte {
 
 // Length is the number of bytes that Append would add.
 func (p *Publish) Length(v Version) int {
-	if p.name == nil && (v >= V5) == (p.ver >= V5) {
+	if p.name == "" && (v >= V5) == (p.ver >= V5) {
 		return len(p.b)
 	}
 	o := p.opts()

@@ -293,8 +293,8 @@ func TestPublishAppend(t *testing.T) {
 
 // TestSizes: a message costs the broker its bytes and not much more.
 func TestSizes(t *testing.T) {
-	if n := unsafe.Sizeof(Publish{}); n > 96 {
-		t.Errorf("Publish has %d bytes, want at most 96", n)
+	if n := unsafe.Sizeof(Publish{}); n > 80 {
+		t.Errorf("Publish has %d bytes, want at most 80", n)
 	}
 	if n := unsafe.Sizeof(PublishOpts{}); n > 48 {
 		t.Errorf("PublishOpts has %d bytes, want at most 48", n)

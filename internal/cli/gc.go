@@ -82,6 +82,7 @@ func keepTidy(env []string) (stop func()) {
 			case <-t.C:
 				if h.surplus(h.read()) {
 					debug.FreeOSMemory()
+					debug.FreeOSMemory() // what pools held outlives one collection
 					h.left = h.read().slack()
 				}
 			}
@@ -110,14 +111,14 @@ type heapWatch struct {
 	left    uint64 // the slack that the last giving back could not get rid of
 }
 
-// surplus reports whether it is worth it to collect now: the slack is a quarter
-// of what is in use, or it grew by that since the last time, and hardly anything
+// surplus reports whether it is worth it to collect now: the slack is a
+// sixteenth of what is in use, or grew by that since the last time, and hardly anything
 // is being allocated, so that it will not be used again at once.
 func (h *heapWatch) surplus(s heapState) bool {
 	grown := s.alloced - min(h.alloced, s.alloced)
 	h.alloced = s.alloced
 	h.left = min(h.left, s.slack())
-	return s.slack()-h.left > max(tidySlack, s.live/4) && grown < s.slack()/16
+	return s.slack()-h.left > max(tidySlack, s.live/16) && grown < s.slack()/16
 }
 
 func heapSamples() []metrics.Sample {

@@ -43,7 +43,7 @@ func TestHeapWatch(t *testing.T) {
 	for name, looks := range map[string][]look{
 		"a small heap":         {{10 * mb, 40 * mb, 0, false}},
 		"a quiet large one":    {{300 * mb, 500 * mb, 0, true}},
-		"little slack":         {{300 * mb, 370 * mb, 0, false}},
+		"little slack":         {{300 * mb, 330 * mb, 0, false}},
 		"in the surge":         {{300 * mb, 500 * mb, 400 * mb, false}, {300 * mb, 500 * mb, 430 * mb, false}, {300 * mb, 500 * mb, 431 * mb, true}},
 		"live above the held":  {{300 * mb, 200 * mb, 0, false}},
 		"what cannot be freed": {{300 * mb, 500 * mb, 0, true}, {300 * mb, 480 * mb, 0, false}, {300 * mb, 490 * mb, 0, false}, {300 * mb, 600 * mb, 0, true}},

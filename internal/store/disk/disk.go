@@ -73,7 +73,7 @@ type Options struct {
 	// the file system does not tell its free room.
 	ReserveBytes int64
 	// MemTableBytes is what the database collects in memory before it writes a
-	// table, 0: 16 MiB.
+	// table, 0: 8 MiB.
 	MemTableBytes int
 	// SegmentMessages is the number of messages after which a segment ends,
 	// 0: 4096.
@@ -174,7 +174,7 @@ func Open(o Options) (*Engine, error) {
 		o.CacheBytes = 16 << 20
 	}
 	if o.MemTableBytes == 0 {
-		o.MemTableBytes = 16 << 20
+		o.MemTableBytes = 8 << 20
 	}
 	if o.SegmentMessages == 0 {
 		o.SegmentMessages = segSize
