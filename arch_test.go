@@ -44,18 +44,23 @@ var layers = []struct {
 
 	{"broker", []string{"packet", "topic", "internal/ids", "internal/qos", "internal/route", "internal/session", "internal/store", "internal/store/mem", "internal/store/disk", "internal/transport"}},
 
+	{"internal/dial", []string{"github.com/coder/websocket", "software.sslmate.com/src/go-pkcs12"}},
+	{"client", []string{"packet", "topic", "internal/qos", "internal/dial"}},
+
 	{"internal/control", []string{"broker", "internal/store/disk"}},
 	{"internal/config", []string{"go.yaml.in/yaml/v3"}},
-	{"internal/cli", []string{"broker", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag"}},
+	{"internal/cli", []string{"packet", "topic", "broker", "client", "internal/dial", "internal/load", "internal/check", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag"}},
+	{"internal/load", []string{"packet", "topic", "client", "github.com/HdrHistogram/hdrhistogram-go", "go.yaml.in/yaml/v3"}},
+	{"internal/check", []string{"packet", "topic", "client", "internal/dial"}},
 	{"cmd/myelin", []string{"internal/cli"}},
 
 	{"internal/bench", []string{"packet", "topic", "internal/bench", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys/unix"}},
-	{"test", []string{"packet", "topic", "broker", "test"}},
+	{"test", []string{"packet", "topic", "broker", "client", "test"}},
 	{"examples", public},
 }
 
 // public are the packages that other modules can import.
-var public = []string{"packet", "topic", "broker"}
+var public = []string{"packet", "topic", "broker", "client"}
 
 // pure packages have no clock, no goroutine and no I/O.
 var pure = []string{"packet", "topic", "internal/ids", "internal/qos", "internal/route", "internal/session"}
