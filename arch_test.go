@@ -49,7 +49,10 @@ var layers = []struct {
 
 	{"internal/control", []string{"broker", "internal/store/disk"}},
 	{"internal/config", []string{"go.yaml.in/yaml/v3"}},
-	{"internal/cli", []string{"packet", "topic", "broker", "client", "internal/dial", "internal/load", "internal/check", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag"}},
+	{"internal/cli", []string{"packet", "topic", "broker", "client", "internal/dial", "internal/load", "internal/check", "internal/show", "internal/jq", "internal/watch", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "github.com/HdrHistogram/hdrhistogram-go"}},
+	{"internal/show", []string{"packet", "client"}},
+	{"internal/jq", []string{"internal/show", "github.com/itchyny/gojq"}},
+	{"internal/watch", []string{"internal/show"}},
 	{"internal/load", []string{"packet", "topic", "client", "github.com/HdrHistogram/hdrhistogram-go", "go.yaml.in/yaml/v3"}},
 	{"internal/check", []string{"packet", "topic", "client", "internal/dial"}},
 	{"cmd/myelin", []string{"internal/cli"}},
