@@ -3,84 +3,268 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/myelin-mqtt/myelin/internal/dial"
+	"github.com/myelin-mqtt/myelin/internal/qos"
 	"github.com/myelin-mqtt/myelin/packet"
+	"github.com/myelin-mqtt/myelin/topic"
 )
 
 // Client is one client of one server. All methods may be called from any
 // goroutine, handlers included, unless they say otherwise.
-type Client struct{ o Options }
+type Client struct {
+	o       Options
+	servers []server
+	log     *slog.Logger
+	born    time.Time     // what heard and the writer's times count from
+	wake    chan struct{} // the writer has something to do
+	done    chan struct{} // closed when all is over
+	ctx     context.Context
+	cancel  context.CancelFunc
+	writer  sync.WaitGroup
+	heard   atomic.Int64 // when the last read returned, in nanoseconds since born
+	paused  atomic.Bool  // the reader waits for the handlers
+
+	// The runner's.
+	version packet.Version // to try next
+	again   bool           // there was a connection
+
+	mu sync.Mutex // guards what follows, and is held for arithmetic only
+
+	// The life of the client.
+	state   ConnState
+	running bool // Connect was called
+	writing bool // the writer was started
+	leaving bool // DISCONNECT is sent, or about to be
+	ended   bool // for good
+	err     error
+	session Session
+	stats   Stats
+	link    *link  // the connection, nil: none
+	gen     uint64 // counts connections
+	changed signal // state, room, what is kept or in flight has changed
+
+	// What leaves.
+	out       []byte       // packets for the connection
+	written   []completion // QoS 0 messages in out whose callers wait for the write
+	records   []Record     // what is to be kept before out leaves
+	recorded  uint64       // batches of records begun
+	kept      uint64       // batches of records that are kept
+	finished  []completion // what is to be told when mu is unlocked
+	snd       qos.Sender
+	seq       uint64 // of the next message of QoS 1 or 2
+	pending   deque[pending]
+	first     uint64 // the seq of the first in pending
+	waiting0  deque[waiting0]
+	bytes0    int
+	toldStore bool // the Store knows whose session it is
+
+	// What arrives.
+	rcv       qos.Receiver
+	toAck     deque[toAck]
+	firstAck  uint32            // the place of the first in toAck
+	opened    map[uint16]*open2 // QoS 2 messages that were handed out and not acknowledged
+	inbox     []arrival
+	unhandled int  // messages that wait for handlers
+	handling  bool // a goroutine calls handlers
+	blocked   int  // callers that wait for an acknowledgement
+
+	// Subscriptions, and what asks for them.
+	filters  map[string]*subscribed
+	tree     topic.Tree[[]*subscribed]
+	groups   map[uint32]*group
+	lastSub  uint32
+	calls    []*call          // in their order, sent or not
+	sent     map[uint16]*call // those that were sent
+	requests requests
+	reauth   chan packet.Auth // what answers Reauthenticate, nil: nobody waits
+}
+
+// server is an address to try.
+type server struct {
+	name string // without user and password
+	to   dial.Target
+}
 
 // New checks the options and makes a client, which is Idle. It reads the Store.
-func New(o Options) (*Client, error) { return &Client{o: o}, nil }
+func New(o Options) (*Client, error) {
+	servers, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		o: o, servers: servers, log: o.Log, born: time.Now(), version: o.Version,
+		wake: make(chan struct{}, 1), done: make(chan struct{}), seq: 1, first: 1,
+	}
+	c.snd.MaxBytes = windowBytes
+	if c.version == 0 {
+		c.version = packet.V5
+	}
+	if o.Store != nil {
+		if err := c.restore(); err != nil {
+			return nil, fmt.Errorf("read the session's store: %w", err)
+		}
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c, nil
+}
 
 // Dial makes a client for the server and connects it. Options.Servers are tried
 // after it.
 func Dial(ctx context.Context, server string, o Options) (*Client, error) {
-	return nil, ErrNotConnected
+	o.Servers = append([]string{server}, o.Servers...)
+	c, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Connect(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Connect begins to connect, and returns when the first CONNACK has come, or
 // with the error that ended it: see Options.RetryConnect. It is called once.
-func (c *Client) Connect(ctx context.Context) error { return ErrNotConnected }
-
-// Publish gives m to the client and waits until it is acknowledged: at QoS 0
-// until it was written to the connection, at QoS 1 until its PUBACK came, at QoS
-// 2 until its PUBCOMP came. Where there is no connection a message of QoS 1 or 2
-// waits for the next one. When ctx ends first, the message is sent all the same.
-// A refusal is a *ReasonError, and the receipt has it too.
-func (c *Client) Publish(ctx context.Context, m *Message) (Receipt, error) {
-	return Receipt{}, ErrNotConnected
+// After an error the client is Closed.
+func (c *Client) Connect(ctx context.Context) error {
+	c.mu.Lock()
+	if c.running || c.ended {
+		c.mu.Unlock()
+		return errors.New("connect: the client was connected or closed before")
+	}
+	c.running = true
+	c.startWriter()
+	c.mu.Unlock()
+	first := make(chan error, 1)
+	go c.run(first)
+	select {
+	case err := <-first:
+		if err != nil {
+			<-c.done
+		}
+		return err
+	case <-ctx.Done():
+		c.end(fmt.Errorf("connect: %w", context.Cause(ctx)))
+		<-c.done
+		select {
+		case err := <-first:
+			if err != nil { // what was tried says more than that the time is over
+				return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			}
+		default:
+		}
+		return fmt.Errorf("connect: %w", context.Cause(ctx))
+	}
 }
-
-// PublishAsync gives m to the client, waits for room in its queue only, and with
-// a Store until it is kept there. done, which may be nil, is called once when it
-// is acknowledged or given up, unless an error is returned. It must not block.
-// m and its payload may be changed when PublishAsync returns.
-func (c *Client) PublishAsync(ctx context.Context, m *Message, done func(Receipt, error)) error {
-	return ErrNotConnected
-}
-
-// Subscribe asks for the subscriptions, all in one packet, waits for the SUBACK,
-// and has h called with their messages. The codes are the server's, one for each:
-// the granted QoS, or why not; where one failed, the error is a *SubscribeError,
-// and those that were granted stand. A filter that h or another handler has is
-// replaced. When the client comes back to a server without its session, it
-// subscribes again.
-func (c *Client) Subscribe(ctx context.Context, h Handler, subs ...Subscription) ([]packet.Reason, error) {
-	return nil, ErrNotConnected
-}
-
-// Unsubscribe ends subscriptions and waits for the UNSUBACK.
-func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error { return ErrNotConnected }
-
-// Ack acknowledges the message, where Options.ManualAck is set. Acknowledgements
-// leave in the order in which the messages came [MQTT-4.6.0-2], so that one that
-// is missing holds back those behind it. It does nothing at QoS 0, the second
-// time, and when the connection that brought the message is gone.
-func (m *Received) Ack() {}
 
 // Disconnect waits until what was given to the client is acknowledged, or ctx
 // ends, sends DISCONNECT, and closes.
-func (c *Client) Disconnect(ctx context.Context) error { return nil }
+func (c *Client) Disconnect(ctx context.Context) error {
+	var waited error
+	for {
+		c.mu.Lock()
+		if c.ended || c.snd.Live() == 0 && c.snd.Queued() == 0 && c.waiting0.n == 0 {
+			c.mu.Unlock()
+			break
+		}
+		changed := c.changed.wait()
+		c.mu.Unlock()
+		select {
+		case <-changed:
+			continue
+		case <-ctx.Done():
+			waited = fmt.Errorf("wait for acknowledgements: %w", context.Cause(ctx))
+		}
+		break
+	}
+	return errors.Join(waited, c.DisconnectWith(ctx, &packet.Disconnect{}))
+}
 
 // DisconnectWith sends DISCONNECT with d at once, and closes: such as with
-// packet.DisconnectWithWill, or a new Session Expiry Interval.
-func (c *Client) DisconnectWith(ctx context.Context, d *packet.Disconnect) error { return nil }
+// packet.DisconnectWithWillMessage, or a new Session Expiry Interval.
+func (c *Client) DisconnectWith(ctx context.Context, d *packet.Disconnect) error {
+	c.mu.Lock()
+	if l := c.link; l != nil && !c.leaving && !c.ended {
+		c.leaving = true
+		c.out = d.Append(c.grow(), l.version)
+		c.changed.tell()
+		c.mu.Unlock()
+		t := time.NewTimer(c.o.AckTimeout)
+		defer t.Stop()
+		select {
+		case <-c.done:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	} else {
+		c.mu.Unlock()
+	}
+	c.end(nil)
+	c.finishUnlessRunning()
+	<-c.done
+	return nil
+}
 
 // Close closes the connection without a DISCONNECT, so that the server publishes
-// the will, and waits until nothing of the client runs. Messages that were not
-// acknowledged end with ErrClosed; a Store keeps them.
-func (c *Client) Close() error { return nil }
+// the will, and waits until the client neither reads nor writes; a handler that
+// is running may end later. Messages that were not acknowledged end with
+// ErrClosed; a Store keeps them. With Options.Inline no handler may call it.
+func (c *Client) Close() error {
+	c.end(nil)
+	c.finishUnlessRunning()
+	<-c.done
+	return nil
+}
+
+// end ends the client; the first error counts.
+func (c *Client) end(err error) {
+	c.mu.Lock()
+	if !c.ended {
+		c.ended, c.err = true, err
+		c.cancel()
+		if c.link != nil {
+			c.link.Close()
+		}
+		c.changed.tell()
+	}
+	c.mu.Unlock()
+}
+
+// finishUnlessRunning ends what there is where Connect was never called.
+func (c *Client) finishUnlessRunning() {
+	c.mu.Lock()
+	running := c.running
+	c.running = true
+	c.mu.Unlock()
+	if !running {
+		c.finish()
+	}
+}
 
 // Done is closed when the client is Closed.
-func (c *Client) Done() <-chan struct{} { return nil }
+func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Err is why the client is Closed, nil before that and after Disconnect.
-func (c *Client) Err() error { return nil }
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
 
-// Reauthenticate runs Options.Auth's exchange on the connection that stands.
-func (c *Client) Reauthenticate(ctx context.Context) error { return ErrNotConnected }
+// closedError is what calls end with once the client has ended; mu is held.
+func (c *Client) closedError() error {
+	if c.err != nil {
+		return fmt.Errorf("%w: %w", ErrClosed, c.err)
+	}
+	return ErrClosed
+}
 
 // Session is what the last CONNACK said.
 type Session struct {
@@ -94,46 +278,121 @@ type Session struct {
 	// TLS is the state of the TLS connection, nil: none.
 	TLS *tls.ConnectionState
 	// Local and Remote are the addresses of the connection.
-	Local, Remote string
+	Local, Remote net.Addr
 }
 
 // Session tells of the last connection; ok is false before the first.
-func (c *Client) Session() (s Session, ok bool) { return Session{}, false }
+func (c *Client) Session() (s Session, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session, c.gen > 0
+}
+
+// State is what the client is doing.
+func (c *Client) State() ConnState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
 
 // Stats are counts since New.
 type Stats struct {
-	Connects          uint64 // CONNACKs with success
-	Sent, Arrived     uint64 // messages, resent ones included
-	BytesIn, BytesOut uint64
-	PacketsIn         uint64
-	PacketsOut        uint64
-	Acknowledged      uint64 // messages of QoS 1 and 2 whose handshake is over
-	Resent            uint64 // PUBLISH packets with DUP
-	Duplicates        uint64 // QoS 2 messages that came again and were not handed out
-	Unwanted          uint64 // messages without a handler
-	Dropped           uint64 // messages that ended with ErrDropped or ErrExpired, or that broke with the connection at QoS 0
-	Queued, Inflight  int    // now
-	Waiting           int    // for handlers, now
+	Connects              uint64 // CONNACKs with success
+	Sent, Arrived         uint64 // messages; those that were sent or came again count again
+	PacketsIn, PacketsOut uint64 // of all kinds, those of a connect not counted
+	BytesIn, BytesOut     uint64
+	Acknowledged          uint64 // messages of QoS 1 and 2 whose handshake is over
+	Resent                uint64 // PUBLISH packets with DUP
+	Duplicates            uint64 // QoS 2 messages that came again and were not handed out
+	Unwanted              uint64 // messages without a handler
+	// Dropped are messages that ended with ErrDropped, ErrExpired or ErrTooLong,
+	// that were in a broken connection's buffer at QoS 0, or that waited for
+	// their handlers when the client ended.
+	Dropped uint64
+	// Queued messages wait for their turn, Inflight ones for an acknowledgement,
+	// and Unhandled ones for their handlers, now.
+	Queued, Inflight, Unhandled int
 }
 
 // Stats tells the counts.
-func (c *Client) Stats() Stats { return Stats{} }
-
-// Request publishes m with a Response Topic and Correlation Data of its own and
-// waits for the answer. Below 5.0, which has neither, the answer is awaited on
-// the topic that ResponseTopicV3 tells, and requests to one topic go one after
-// the other.
-func (c *Client) Request(ctx context.Context, m *Message) (*Received, error) {
-	return nil, ErrNotConnected
+func (c *Client) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.Queued, s.Inflight, s.Unhandled = c.snd.Queued()+c.waiting0.n, c.snd.Live(), c.unhandled
+	return s
 }
 
-// Respond subscribes to filter and publishes what f returns to the request's
-// Response Topic, with its Correlation Data; nil: nothing. Below 5.0 the answer
-// goes to the topic that ResponseTopicV3 tells.
-func (c *Client) Respond(ctx context.Context, filter Subscription, f func(*Received) *Message) error {
-	return ErrNotConnected
+// completion is what a caller is told of its message.
+type completion struct {
+	done func(Receipt, error)
+	r    Receipt
+	err  error
 }
 
-// ResponseTopicV3 is where a request to the topic is answered by the convention
-// for 3.1.1: the topic with /response behind it.
-func ResponseTopicV3(topic string) string { return topic + "/response" }
+// unlock unlocks mu, and tells what has finished meanwhile.
+func (c *Client) unlock() {
+	f := c.finished
+	c.finished = nil
+	c.mu.Unlock()
+	for _, x := range f {
+		x.done(x.r, x.err)
+	}
+}
+
+// tell has done called when mu is unlocked by unlock.
+func (c *Client) tell(done func(Receipt, error), r Receipt, err error) {
+	if done != nil {
+		c.finished = append(c.finished, completion{done, r, err})
+	}
+}
+
+// signal wakes those who wait for something to change.
+type signal struct{ c chan struct{} }
+
+// wait is a channel that the next tell closes.
+func (s *signal) wait() <-chan struct{} {
+	if s.c == nil {
+		s.c = make(chan struct{})
+	}
+	return s.c
+}
+
+func (s *signal) tell() {
+	if s.c != nil {
+		close(s.c)
+		s.c = nil
+	}
+}
+
+// deque is a queue that grows by doubling, and gives its memory back when it has
+// run empty.
+type deque[T any] struct {
+	b       []T // length a power of two, or 0
+	head, n int
+}
+
+func (q *deque[T]) at(i int) *T { return &q.b[(q.head+i)&(len(q.b)-1)] }
+
+func (q *deque[T]) push(x T) {
+	if q.n == len(q.b) {
+		b := make([]T, max(4, 2*len(q.b)))
+		k := copy(b, q.b[q.head:])
+		copy(b[k:], q.b[:q.head])
+		q.b, q.head = b, 0
+	}
+	q.n++
+	*q.at(q.n - 1) = x
+}
+
+func (q *deque[T]) pop() (x T) {
+	p := q.at(0)
+	x = *p
+	var zero T
+	*p = zero
+	q.head = (q.head + 1) & (len(q.b) - 1)
+	if q.n--; q.n == 0 && len(q.b) > 64 {
+		q.b, q.head = nil, 0
+	}
+	return x
+}

@@ -23,9 +23,10 @@ type Received struct {
 	// At is when the read that brought it returned, with a monotonic reading.
 	At time.Time
 
-	c     *Client
-	conn  uint64 // the connection that it came on
-	place uint32 // its place among what is to be acknowledged
+	c      *Client
+	conn   uint64 // the connection that it came on
+	serial uint64 // tells it from others with the same identifier
+	place  uint32 // its place among what is to be acknowledged
 }
 
 // Receipt is the server's word on a message.

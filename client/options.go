@@ -3,11 +3,14 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/myelin-mqtt/myelin/internal/dial"
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
@@ -168,4 +171,92 @@ type StateEvent struct {
 	Retry time.Duration
 	// SessionPresent: the server had the session, where the state is Connected.
 	SessionPresent bool
+}
+
+// Limits that need no option.
+const (
+	windowBytes = 8 << 20   // topics and payloads in flight, after which a message waits
+	outFull     = 256 << 10 // bytes for the connection, after which a message waits
+	maxAliases  = 65535
+)
+
+// complete fills in the defaults, and says what is wrong.
+func (o *Options) complete() (servers []server, err error) {
+	if len(o.Servers) == 0 {
+		return nil, errors.New("no server is given")
+	}
+	for _, s := range o.Servers {
+		t, err := dial.Parse(s)
+		if err != nil {
+			return nil, err
+		}
+		if o.Username == "" && t.User != "" {
+			o.Username = t.User
+			if o.Password == nil && t.HasPassword {
+				o.Password = []byte(t.Password)
+			}
+		}
+		servers = append(servers, server{t.String(), t})
+	}
+	switch o.Version {
+	case 0, packet.V311, packet.V5:
+	default:
+		return nil, fmt.Errorf("version %s is not one that the client speaks", o.Version)
+	}
+	if o.Store != nil && o.ClientID == "" {
+		return nil, errors.New("a session that is stored needs a client identifier")
+	}
+	if o.SessionExpiry != 0 && o.ClientID == "" && o.Version == packet.V311 {
+		return nil, errors.New("a session that outlives its connection needs a client identifier")
+	}
+	if o.Will != nil {
+		if _, err := packet.NewPublish(&o.Will.Message, 0); err != nil {
+			return nil, fmt.Errorf("check the will: %w", err)
+		}
+	}
+	if o.KeepAlive == 0 {
+		o.KeepAlive = time.Minute
+	}
+	if o.KeepAlive > 65535*time.Second {
+		return nil, fmt.Errorf("keep alive of %s is more than the protocol's 65,535 s", o.KeepAlive)
+	}
+	def(&o.Inbox, 256)
+	def(&o.ReceiveMaximum, uint16(min(o.Inbox, 256)))
+	def(&o.MaxInflight, 1024)
+	def(&o.MaxPacket, 16<<20)
+	def(&o.TopicAliasMaximum, 16)
+	def(&o.SendAliases, 16)
+	o.TopicAliasMaximum = min(max(o.TopicAliasMaximum, 0), maxAliases)
+	o.SendAliases = min(max(o.SendAliases, 0), maxAliases)
+	def(&o.ConnectTimeout, 10*time.Second)
+	def(&o.AckTimeout, 10*time.Second)
+	def(&o.MinBackoff, 250*time.Millisecond)
+	def(&o.MaxBackoff, 30*time.Second)
+	o.MaxBackoff = max(o.MaxBackoff, o.MinBackoff)
+	def(&o.QueueMessages, 10_000)
+	def(&o.QueueBytes, 64<<20)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return servers, nil
+}
+
+// def sets what was left at zero.
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// expiry is the Session Expiry Interval.
+func (o *Options) expiry() uint32 {
+	switch s := o.SessionExpiry / time.Second; {
+	case o.SessionExpiry < 0:
+		return 0xFFFFFFFF
+	case s == 0 && o.SessionExpiry > 0:
+		return 1
+	default:
+		return uint32(min(s, 0xFFFFFFFE))
+	}
 }

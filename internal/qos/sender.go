@@ -113,6 +113,32 @@ func (s *Sender) Send(x Slot) (id uint16) {
 	return s.take(x)
 }
 
+// Upcoming is the packet identifier that the next message will get, 0 where all
+// are taken.
+func (s *Sender) Upcoming() uint16 {
+	if int(s.win.n) >= maxID {
+		return 0
+	}
+	if s.first == 0 {
+		return 1
+	}
+	return s.id(int(s.win.n))
+}
+
+// Skip takes the upcoming packet identifier for a packet that is no PUBLISH, and
+// returns it, 0 where all are taken. The Sender gives it to a message again when
+// its turn comes, so that a caller skips what it has still in use
+// [MQTT-2.2.1-3].
+func (s *Sender) Skip() (id uint16) {
+	if id = s.Upcoming(); id == 0 {
+		return 0
+	}
+	s.first = max(s.first, 1)
+	s.win.push(Slot{})
+	s.trim()
+	return id
+}
+
 // Next takes the next message to send: first those of the window that were not
 // sent on this connection, in their order and with their identifiers, then the
 // oldest queued one. ok is false where there is none, where the window has no
@@ -333,6 +359,12 @@ func (s *Sender) free(p *Slot) (x Slot) {
 		s.out--
 	}
 	*p = Slot{}
+	s.trim()
+	return x
+}
+
+// trim moves the window's start past what is over.
+func (s *Sender) trim() {
 	for s.win.n > 0 && s.win.at(0).State == Free {
 		s.win.drop()
 		s.first = s.id(1)
@@ -341,7 +373,6 @@ func (s *Sender) free(p *Slot) (x Slot) {
 	}
 	s.pass()
 	s.win.shrink()
-	return x
 }
 
 // Resume begins a new connection with the peer's Receive Maximum: everything

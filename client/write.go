@@ -1,0 +1,275 @@
+package client
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/myelin-mqtt/myelin/packet"
+)
+
+// startWriter starts the goroutine that writes, once; mu is held.
+func (c *Client) startWriter() {
+	if !c.writing && !c.ended {
+		c.writing = true
+		c.writer.Go(c.write)
+	}
+}
+
+// poke wakes the writer.
+func (c *Client) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// grow is c.out, to append a packet to: the writer is told of the first one. mu
+// is held.
+func (c *Client) grow() []byte {
+	if len(c.out) == 0 {
+		c.poke()
+	}
+	return c.out
+}
+
+// record has r kept before what is appended to c.out from now on leaves; mu is
+// held, and there is a Store.
+func (c *Client) record(r Record) {
+	if len(c.records) == 0 {
+		c.recorded++
+		c.poke()
+	}
+	c.records = append(c.records, r)
+}
+
+// write keeps and sends until the client ends.
+func (c *Client) write() {
+	t := time.NewTimer(math.MaxInt64)
+	defer t.Stop()
+	var spare batch
+	for {
+		select {
+		case <-c.wake:
+		case <-t.C:
+		case <-c.ctx.Done():
+			c.keepRest()
+			return
+		}
+		for c.turn(&spare) {
+		}
+		t.Reset(c.alive())
+	}
+}
+
+// batch is what the writer takes at once.
+type batch struct {
+	out     []byte
+	records []Record
+	written []completion
+}
+
+// spareBytes is how large a buffer an idle client keeps.
+const spareBytes = 4 << 10
+
+// turn keeps and sends what there is, and reports whether there was something.
+func (c *Client) turn(b *batch) bool {
+	c.mu.Lock()
+	l := c.link
+	if l != nil {
+		c.pump()
+	}
+	b.out, c.out = c.out, b.out[:0]
+	b.records, c.records = c.records, b.records[:0]
+	b.written, c.written = c.written, b.written[:0]
+	n, leaving := c.recorded, c.leaving
+	c.unlock()
+	if len(b.out)+len(b.records) == 0 {
+		return false
+	}
+	if len(b.records) > 0 {
+		err := c.o.Store.Commit(b.records)
+		clear(b.records)
+		if err != nil {
+			err = fmt.Errorf("keep the session: %w", err)
+			c.end(err)
+			c.told(b, err)
+			return false
+		}
+		c.mu.Lock()
+		c.kept = n
+		c.changed.tell()
+		c.mu.Unlock()
+	}
+	var err error
+	if l != nil && len(b.out) > 0 {
+		c.traceOut(b.out, l.version)
+		if _, err = l.Write(b.out); err != nil {
+			l.fail(fmt.Errorf("write: %w", err))
+		}
+		l.sentAt = c.since()
+		if leaving && err == nil {
+			l.leave()
+		}
+	}
+	c.told(b, err)
+	if cap(b.out) > spareBytes && len(b.out) < cap(b.out)/4 {
+		b.out = nil
+	}
+	return true
+}
+
+// told tells those who wait for the write, and those who wait for room.
+func (c *Client) told(b *batch, err error) {
+	c.mu.Lock()
+	c.stats.BytesOut += uint64(len(b.out))
+	for _, w := range b.written {
+		if err != nil {
+			c.stats.Dropped++
+			w.err = fmt.Errorf("publish at QoS 0: %w", err)
+		}
+		c.tell(w.done, w.r, w.err)
+	}
+	clear(b.written)
+	c.changed.tell()
+	c.unlock()
+}
+
+// leave closes the sending half, so that a DISCONNECT that was written arrives
+// whatever the server has still sent.
+func (l *link) leave() {
+	if w, ok := l.Conn.(interface{ CloseWrite() error }); ok && w.CloseWrite() == nil {
+		return
+	}
+	l.Close()
+}
+
+// keepRest keeps what is still to be kept when the client ends.
+func (c *Client) keepRest() {
+	c.mu.Lock()
+	records, n := c.records, c.recorded
+	c.records = nil
+	c.mu.Unlock()
+	if len(records) == 0 {
+		return
+	}
+	if err := c.o.Store.Commit(records); err != nil {
+		c.log.Error("cannot keep the session", "err", err)
+		return
+	}
+	c.mu.Lock()
+	c.kept = n
+	c.changed.tell()
+	c.mu.Unlock()
+}
+
+// alive sends a PINGREQ where nothing else shows that this end is there, or that
+// the other is, and tells when to look again.
+func (c *Client) alive() time.Duration {
+	c.mu.Lock()
+	l := c.link
+	leaving := c.leaving
+	c.mu.Unlock()
+	if l == nil || l.keepAlive == 0 || leaving {
+		return math.MaxInt64
+	}
+	// A tenth earlier than at the end, but at most 5 s. [MQTT-3.1.2-20]
+	every := int64(l.keepAlive - min(l.keepAlive/10, 5*time.Second))
+	now, heard := c.since(), c.heard.Load()
+	if l.pingAt != 0 && heard > l.pingAt || c.paused.Load() {
+		l.pingAt = 0
+	}
+	if l.pingAt != 0 && now-l.pingAt >= int64(c.o.AckTimeout) {
+		l.fail(ErrKeepAlive)
+		return math.MaxInt64
+	}
+	quiet := now-l.sentAt >= every
+	if quiet || l.pingAt == 0 && now-heard >= every && !c.paused.Load() {
+		b := (&packet.Pingreq{}).Append(nil, l.version)
+		c.traceOut(b, l.version)
+		if _, err := l.Write(b); err != nil {
+			l.fail(fmt.Errorf("write: %w", err))
+			return math.MaxInt64
+		}
+		l.sentAt = c.since()
+		if l.pingAt == 0 {
+			l.pingAt = l.sentAt
+		}
+		c.mu.Lock()
+		c.stats.PacketsOut++
+		c.stats.BytesOut += uint64(len(b))
+		c.mu.Unlock()
+		now = l.sentAt
+	}
+	next := l.sentAt + every
+	if l.pingAt != 0 {
+		next = min(next, l.pingAt+int64(c.o.AckTimeout))
+	} else if !c.paused.Load() {
+		next = min(next, heard+every)
+	}
+	return max(time.Duration(next-now), time.Millisecond)
+}
+
+// traceOut tells of the packets of b.
+func (c *Client) traceOut(b []byte, v packet.Version) {
+	if c.o.Trace.Packet == nil {
+		return
+	}
+	at := time.Now()
+	for len(b) > 0 {
+		n, _, err := packet.Frame(b, 0)
+		if err != nil || n == 0 {
+			return
+		}
+		c.o.Trace.Packet(PacketEvent{Sent: true, At: at, Bytes: b[:n], Version: v})
+		b = b[n:]
+	}
+}
+
+// aliases are the topic aliases that one connection uses for what it sends.
+type aliases struct {
+	max    int
+	byName map[string]uint16
+	names  []string // by number - 1
+	used   []bool   // since it was looked at
+	hand   int
+	misses int
+}
+
+// replaceAfter is how many topics without an alias pass before one takes the
+// place of an alias that is not used.
+const replaceAfter = 8
+
+// of is the alias for a topic, 0: none. known: the server knows it.
+func (a *aliases) of(name []byte) (alias uint16, known bool) {
+	if a.max == 0 || len(name) < 3 { // the property is as long
+		return 0, false
+	}
+	if n, ok := a.byName[string(name)]; ok {
+		a.used[n-1] = true
+		return n, true
+	}
+	if len(a.names) < a.max {
+		if a.byName == nil {
+			a.byName = make(map[string]uint16)
+		}
+		a.names = append(a.names, string(name))
+		a.used = append(a.used, false)
+		a.byName[string(name)] = uint16(len(a.names))
+		return uint16(len(a.names)), false
+	}
+	if a.misses++; a.misses < replaceAfter {
+		return 0, false
+	}
+	a.misses = 0
+	i := a.hand
+	a.hand = (a.hand + 1) % len(a.names)
+	if a.used[i] {
+		a.used[i] = false
+		return 0, false
+	}
+	delete(a.byName, a.names[i])
+	a.names[i] = string(name)
+	a.byName[a.names[i]] = uint16(i + 1)
+	return uint16(i + 1), false
+}
