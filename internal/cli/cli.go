@@ -2,13 +2,14 @@
 // all wiring of the daemon in serve.go. Flags and the environment are read only
 // here and in package config; everything below gets plain structs.
 //
-// Start reading at Run, then at serve in serve.go.
+// Start reading at Run, then at serve in serve.go, or for the MQTT clients at
+// newClient in client.go.
 //
 // What a person sees follows these rules: results go to standard output, errors
 // and the log to standard error; an error is one line `myelin: error: what`,
 // lower case and without a full stop, followed where it helps by
-// `myelin: hint: what to try`. The exit code is 0, 1 for a failure, or 2 for a
-// command line that was not understood.
+// `myelin: hint: what to try`. The exit code is 0, 1 for a failure, 2 for a
+// command line that was not understood, or one of the client commands' (exit.go).
 package cli
 
 import (
@@ -16,24 +17,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/myelin-mqtt/myelin/internal/config"
-)
-
-// Exit codes.
-const (
-	exitOK      = 0
-	exitFailure = 1
-	exitUsage   = 2
 )
 
 // Process is what the program was started with.
 type Process struct {
 	Args           []string // without the program's name
 	Env            []string // NAME=value
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Build          Build
 }
@@ -42,38 +41,69 @@ type Process struct {
 // wrong, and returns the exit code.
 func Run(ctx context.Context, p Process) int {
 	root := rootCommand(p)
-	root.SetArgs(p.Args)
+	root.SetArgs(words(root, p.Args))
+	if p.Stdin != nil {
+		root.SetIn(p.Stdin)
+	}
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
-	return report(p.Stderr, root.ExecuteContext(ctx))
+	return report(p.Stderr, p.Env, root.ExecuteContext(ctx))
+}
+
+// words are the arguments as the flags of the command take them.
+func words(root *cobra.Command, args []string) []string {
+	if len(args) == 0 {
+		return args
+	}
+	for _, c := range root.Commands() {
+		if c.Name() == args[0] {
+			return append([]string{args[0]}, foldProperties(c, args[1:])...)
+		}
+	}
+	return args
 }
 
 // report is the one place that prints errors.
-func report(w io.Writer, err error) int {
+func report(w io.Writer, env []string, err error) int {
 	if err == nil {
 		return exitOK
+	}
+	code, hint := exitFailure, ""
+	var h *hinted
+	if errors.As(err, &h) {
+		code, hint = h.code, h.hint
+	}
+	if code == exitPipe {
+		return code // whoever closed it knows
+	}
+	red, off := "", ""
+	if colour(w, env) {
+		red, off = "\x1b[1;31m", "\x1b[0m"
+	}
+	print := func(what, hint string) {
+		fmt.Fprintf(w, "myelin: %serror:%s %s\n", red, off, what)
+		if hint != "" {
+			fmt.Fprintf(w, "myelin: hint: %s\n", hint)
+		}
 	}
 	var faults config.Faults
 	if errors.As(err, &faults) {
 		for _, f := range faults {
-			printError(w, f.String(), f.Hint)
+			print(f.String(), f.Hint)
 		}
-		return exitFailure
+		return code
 	}
-	var h *hinted
-	if errors.As(err, &h) {
-		printError(w, err.Error(), h.hint)
-		return h.code
-	}
-	printError(w, err.Error(), "")
-	return exitFailure
+	print(err.Error(), hint)
+	return code
 }
 
-func printError(w io.Writer, what, hint string) {
-	fmt.Fprintf(w, "myelin: error: %s\n", what)
-	if hint != "" {
-		fmt.Fprintf(w, "myelin: hint: %s\n", hint)
-	}
+// colour tells whether what is written to w may be coloured: on a terminal only,
+// and not where somebody has set NO_COLOR to anything.
+func colour(w io.Writer, env []string) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && !slices.ContainsFunc(env, func(e string) bool {
+		return strings.HasPrefix(e, "NO_COLOR=") && e != "NO_COLOR=" || e == "TERM=dumb"
+	})
 }
 
 // hinted is an error with something to try, and its exit code.
@@ -93,9 +123,10 @@ func usage(what, hint string) error {
 func rootCommand(p Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "myelin",
-		Short: "An MQTT broker",
-		Long:  "Myelin is an MQTT broker for MQTT 3.1, 3.1.1 and 5.0.",
+		Short: "An MQTT broker, and clients",
+		Long:  "Myelin is an MQTT broker for MQTT 3.1, 3.1.1 and 5.0, and clients for 3.1.1 and 5.0.",
 		Example: "  myelin serve\n" +
+			"  myelin pub -t home/kitchen -m 21.5\n" +
 			"  myelin serve --listen tcp://:1883 --listen ws://:8083/mqtt\n" +
 			"  myelin config check --config myelin.yaml\n" +
 			"  myelin store backup /backup/monday",
@@ -108,6 +139,8 @@ func rootCommand(p Process) *cobra.Command {
 	root.Version = p.Build.withDefaults().Version
 	root.SetVersionTemplate("myelin {{.Version}}\n")
 	root.AddCommand(serveCommand(p), configCommand(p), storeCommand(p), versionCommand(p))
+	root.AddCommand(clientCommands(p)...)
+	root.AddCommand(docsCommand(p), codesTopic(), settingsTopic())
 	return root
 }
 
@@ -140,6 +173,12 @@ func noArgs(c *cobra.Command, args []string) error {
 
 func flagError(c *cobra.Command, err error) error {
 	hint := fmt.Sprintf("`%s --help` lists the flags", c.CommandPath())
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		if _, ours := invalid.GetFlag().Value.(*value); ours {
+			return usage(fmt.Sprintf("%s: %v", dashed(invalid.GetFlag()), invalid.Unwrap()), hint)
+		}
+	}
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
 		var names []string

@@ -21,7 +21,7 @@ func TestReport(t *testing.T) {
 	f := func(err error, code int, want string) {
 		t.Helper()
 		var b bytes.Buffer
-		if got := report(&b, err); got != code || b.String() != want {
+		if got := report(&b, nil, err); got != code || b.String() != want {
 			t.Errorf("%v: exit code %d, %q; want %d, %q", err, got, b.String(), code, want)
 		}
 	}
@@ -43,7 +43,7 @@ func TestListenHints(t *testing.T) {
 		errors.New("other"):     "",
 	} {
 		var b bytes.Buffer
-		code := report(&b, withListenHint(fmt.Errorf("listen on tcp://x:1: %w", err)))
+		code := report(&b, nil, withListenHint(fmt.Errorf("listen on tcp://x:1: %w", err)))
 		_, hint, _ := strings.Cut(b.String(), "hint: ")
 		if code != 1 || (want == "") != (hint == "") || !strings.Contains(hint, want) {
 			t.Errorf("%v: exit code %d, %s", err, code, b.String())

@@ -37,6 +37,6 @@ func checkCommand(p Process) *cobra.Command {
 			return err
 		},
 	}
-	s.withFile(c, p.Env)
+	s.withFile(c, p)
 	return c
 }

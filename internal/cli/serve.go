@@ -41,7 +41,7 @@ func serveCommand(p Process) *cobra.Command {
 			return serve(c.Context(), cfg, s.load, p)
 		},
 	}
-	s.withFile(c, p.Env)
+	s.withFile(c, p)
 	s.withKeys(c)
 	return c
 }

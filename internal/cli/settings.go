@@ -17,9 +17,9 @@ type settings struct {
 }
 
 // withFile adds the flag --config, which the environment can give, too.
-func (s *settings) withFile(c *cobra.Command, env []string) {
-	s.env = env
-	for _, e := range env {
+func (s *settings) withFile(c *cobra.Command, p Process) {
+	s.env = serverEnv(p)
+	for _, e := range p.Env {
 		if v, ok := strings.CutPrefix(e, "MYELIN_CONFIG="); ok {
 			s.file = v
 		}
