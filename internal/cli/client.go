@@ -67,16 +67,9 @@ func (o *output) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// connect makes the client that the flags describe, changed by adjust, and
-// connects it. Close it.
-func (f *clientFlags) connect(ctx context.Context, adjust func(*client.Options)) (*client.Client, error) {
-	o, err := f.options()
-	if err != nil {
-		return nil, err
-	}
-	if adjust != nil {
-		adjust(&o)
-	}
+// connect makes a client and connects it. The options are those of f.options,
+// which the command may have changed. Close it with f.disconnect.
+func (f *clientFlags) connect(ctx context.Context, o client.Options) (*client.Client, error) {
 	c, err := client.New(o)
 	if err != nil {
 		return nil, misuse(fmt.Sprintf("`%s --help` lists the flags", f.command.CommandPath()), "%v", err)
@@ -96,3 +89,6 @@ func (f *clientFlags) disconnect(c *client.Client) error {
 	_ = c.Close()
 	return err
 }
+
+// isClient tells the commands that newClient made.
+func isClient(c *cobra.Command) bool { return c.Flags().Lookup("url") != nil }

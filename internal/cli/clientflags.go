@@ -20,8 +20,8 @@ type clientFlags struct {
 	command  *cobra.Command
 	start    time.Time
 	args     []string // of the command, without flags
-	out      *output // standard output
-	messages *output // standard error
+	out      *output  // standard output
+	messages *output  // standard error
 
 	config string
 
@@ -264,10 +264,10 @@ func (f *clientFlags) setSessionExpiry(s string) error {
 // has tells whether the command line, the environment or the file has set a
 // flag.
 func (f *clientFlags) has(name string) bool {
-	return changed(f.command.Flags(), name)
+	return isSet(f.command.Flags(), name)
 }
 
-func changed(s *pflag.FlagSet, name string) bool {
+func isSet(s *pflag.FlagSet, name string) bool {
 	x := s.Lookup(name)
 	return x != nil && x.Changed
 }

@@ -254,8 +254,8 @@ func (f *clientFlags) setWill(o *client.Options) error {
 
 // message is what the flags make of a payload; flag names the topic's.
 func (m *messageFlags) message(payload []byte, flag string) (*client.Message, error) {
-	if err := topic.ValidName([]byte(m.topic)); err != nil {
-		return nil, misuse("a topic has levels such as home/kitchen, and neither + nor #, which only subscriptions have", "%s: %q: %v", flag, m.topic, err)
+	if !topic.ValidName([]byte(m.topic)) {
+		return nil, misuse("a topic has levels such as home/kitchen, and neither + nor #, which only subscriptions have", "%s: %q is not a topic to publish to", flag, m.topic)
 	}
 	x := &client.Message{
 		Topic: m.topic, Payload: payload, QoS: m.qos, Retain: m.retain,

@@ -68,6 +68,9 @@ func checkCommandLine(c *cobra.Command) error {
 		if err != nil {
 			return
 		}
+		if v, ok := f.Value.(*value); ok && v.all != nil && f.Name == "url" && slices.ContainsFunc(v.all(), withPassword) {
+			err = misuse("every user of this machine can see it; leave it out of the URL and "+secretHint(f.Name)+", or set MYELIN_URL", "--url: a password cannot be given on the command line")
+		}
 		if f.Annotations[annotSecret] != nil {
 			err = misuse("every user of this machine can see it; "+secretHint(f.Name), "--%s: a secret cannot be given on the command line", f.Name)
 		}
@@ -179,7 +182,7 @@ func envLayers(c *cobra.Command, env []string) (own, general layer, faults confi
 			name string
 		}{{&own, envName(prefix, f.Name)}, {&general, envName(envPrefix, f.Name)}} {
 			if v, ok := values[x.name]; ok && !servers(x.name) {
-				*x.to = append(*x.to, given{where: x.name, flag: f, values: lines(f, v)})
+				*x.to = append(*x.to, given{where: x.name, flag: f, values: oneEach(f, v)})
 			}
 		}
 	})
@@ -200,8 +203,8 @@ func servers(name string) bool {
 	return name == "MYELIN_CONFIG" || slices.ContainsFunc(config.Keys(), func(k config.Key) bool { return k.Env == name })
 }
 
-// lines are the values of a list, one a line.
-func lines(f *pflag.Flag, v string) []string {
+// oneEach are the values of a list, one a line.
+func oneEach(f *pflag.Flag, v string) []string {
 	if x, ok := f.Value.(*value); ok && x.list {
 		return strings.Split(strings.TrimSuffix(v, "\n"), "\n")
 	}

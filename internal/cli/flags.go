@@ -38,6 +38,7 @@ type value struct {
 	set  func(v string) error // an error of wants
 	show func() string        // as a person would write it
 	list bool                 // it can be given several times
+	all  func() []string      // what was given, of some lists
 }
 
 func (v *value) Set(s string) error { return v.set(s) }
@@ -211,6 +212,7 @@ func (g flagGroup) list(p *[]string, kind string, check func(string) error, name
 		},
 		show: func() string { return "" },
 		list: true,
+		all:  func() []string { return *p },
 	}, name, short, doc)
 }
 

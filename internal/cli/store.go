@@ -38,8 +38,8 @@ type dataDir struct {
 }
 
 // withData adds the flags that say where the directory is.
-func (d *dataDir) withData(c *cobra.Command, env []string) {
-	d.withFile(c, env)
+func (d *dataDir) withData(c *cobra.Command, p Process) {
+	d.withFile(c, p)
 	c.Flags().StringVar(&d.data, "data", "", "data `directory`, instead of the configuration's")
 }
 
@@ -158,7 +158,7 @@ func storeBackupCommand(p Process) *cobra.Command {
 			return backUp(c.Context(), dir, args[0], c.OutOrStdout())
 		},
 	}
-	d.withData(c, p.Env)
+	d.withData(c, p)
 	return c
 }
 

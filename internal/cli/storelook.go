@@ -38,7 +38,7 @@ func storeCheckCommand(p Process) *cobra.Command {
 			})
 		},
 	}
-	d.withData(c, p.Env)
+	d.withData(c, p)
 	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines, for programs")
 	return c
 }
@@ -141,7 +141,7 @@ func storeDumpCommand(p Process) *cobra.Command {
 			return still(c.Context(), dir, c.ErrOrStderr(), func(at string) error { return dump(c.Context(), at, parts, c.OutOrStdout()) })
 		},
 	}
-	d.withData(c, p.Env)
+	d.withData(c, p)
 	c.Flags().BoolVar(&parts.Sessions, "sessions", false, "the sessions; without this and the next two: everything")
 	c.Flags().BoolVar(&parts.Queues, "queues", false, "the messages of their queues")
 	c.Flags().BoolVar(&parts.Retained, "retained", false, "the retained messages")
@@ -199,7 +199,7 @@ func storeQueuesCommand(p Process) *cobra.Command {
 			return printQueues(c.OutOrStdout(), q, live)
 		},
 	}
-	d.withData(c, p.Env)
+	d.withData(c, p)
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object, for programs")
 	c.Flags().IntVar(&limit, "limit", limit, "how many `sessions` are shown, 1 to 10000")
 	c.Flags().StringVar(&sort, "sort", sort, "what is most: `bytes` or messages")
