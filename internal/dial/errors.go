@@ -198,7 +198,7 @@ func reason(err error) string {
 			return "cancelled"
 		case isTimeout(err):
 			return "no answer in time"
-		case err == io.EOF || err == io.ErrUnexpectedEOF:
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return "the server closed the connection"
 		}
 		return err.Error()

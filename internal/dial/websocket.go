@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ func (t Target) upgrade(ctx context.Context, below net.Conn, o Options) (net.Con
 	begin := time.Now()
 	l := &link{Conn: below}
 	ws, err := t.shakeHands(ctx, l, o.Header)
-	l.open.Store(true)
+	l.open.Store(err == nil)
 	o.tell(WebSocket, begin, remote(below, t), nil, err)
 	if err != nil {
 		_ = below.Close()
@@ -53,33 +54,70 @@ func (t Target) shakeHands(ctx context.Context, l *link, header http.Header) (*w
 		host = t.hostHeader()
 	}
 	// To the transport it is http in any case: TLS is below.
-	url := "http" + strings.TrimPrefix(strings.TrimPrefix(t.String(), t.Scheme), "s")
-	ws, answer, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-		HTTPClient: &http.Client{
-			Transport: transport,
-			// Somebody else may be there, and this is no browser.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+	address := "http" + strings.TrimPrefix(strings.TrimPrefix(t.String(), t.Scheme), "s")
+	ws, _, err := websocket.Dial(ctx, address, &websocket.DialOptions{
+		HTTPClient:   &http.Client{Transport: &judge{transport, l}},
 		HTTPHeader:   header,
 		Host:         host,
 		Subprotocols: []string{"mqtt"}, // [MQTT-6.0.0-3]
 	})
-	switch {
-	case err == nil && ws.Subprotocol() != "mqtt": // [MQTT-6.0.0-4]
-		_ = ws.CloseNow()
-		return nil, ErrSubprotocol
-	case err == nil:
+	if err == nil {
 		return ws, nil
-	case answer != nil && answer.StatusCode != http.StatusSwitchingProtocols:
-		return nil, statusError(answer)
 	}
-	if head := l.answer(); answer == nil && len(head) > 0 && !bytes.HasPrefix(head, []byte("HTTP/")[:min(len(head), 5)]) {
+	head := l.answer()
+	if len(head) > 0 && !bytes.HasPrefix(head, []byte("HTTP/")[:min(len(head), 5)]) {
 		return nil, &notHTTP{head: string(head)}
 	}
-	if inner := errors.Unwrap(err); inner != nil && ctx.Err() == nil {
-		err = inner // without what the library was doing
+	// Without what the library was doing.
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return nil, u.Err
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return nil, inner
 	}
 	return nil, err
+}
+
+// judge looks at the answer to the upgrade before the library does, which waits
+// for the rest of one that it does not like, and goes where it is sent.
+type judge struct {
+	*http.Transport
+	l *link
+}
+
+// RoundTrip asks, and refuses all but 101 with the subprotocol.
+func (j *judge) RoundTrip(r *http.Request) (*http.Response, error) {
+	a, err := j.Transport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, ok := a.Body.(io.ReadWriteCloser)
+	switch {
+	case a.StatusCode != http.StatusSwitchingProtocols:
+		// What the body says helps, and is not worth a wait.
+		_ = j.l.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		err = statusError(a)
+	case a.Header.Get("Sec-WebSocket-Protocol") != "mqtt": // [MQTT-6.0.0-4]
+		err = ErrSubprotocol
+	case ok:
+		a.Body = &upgraded{body, j.l}
+		return a, nil
+	}
+	_ = a.Body.Close()
+	return nil, err
+}
+
+// upgraded is what is below the WebSocket: nothing, until the upgrade is over.
+type upgraded struct {
+	io.ReadWriteCloser
+	l *link
+}
+
+func (u *upgraded) Read(p []byte) (int, error) {
+	if !u.l.open.Load() {
+		return 0, io.EOF
+	}
+	return u.ReadWriteCloser.Read(p)
 }
 
 // hostHeader is the host, and the port where it is not the scheme's.
