@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/myelin-mqtt/myelin/internal/dial"
@@ -152,13 +153,14 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// env is what the checks of a run share. It does not change while they run.
+// env is what the checks of a run share.
 type env struct {
 	o       Options
 	nonce   string
 	prefix  string
 	version packet.Version
 	connack packet.Connack
+	ids     atomic.Uint64 // client identifiers given
 }
 
 // look finds the version to use.

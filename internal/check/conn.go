@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -162,7 +163,10 @@ func (c *conn) parse() (packet.Packet, error) {
 	if !ok {
 		return p, nil
 	}
-	m = m.Keep(0)
+	// It is a view of a buffer that will be used again.
+	if err := m.Parse(bytes.Clone(c.buf[c.off-n:c.off]), hdr(c.buf[c.off-n:]), c.v); err != nil {
+		return nil, err
+	}
 	if m.Alias != 0 {
 		if len(m.Topic()) > 0 {
 			if c.aliases == nil {
@@ -176,6 +180,12 @@ func (c *conn) parse() (packet.Packet, error) {
 		}
 	}
 	return m, nil
+}
+
+// hdr is the length of the fixed header of the packet at the front of b.
+func hdr(b []byte) int {
+	_, n, _ := packet.Frame(b, 0)
+	return n
 }
 
 // await is the next packet that f wants. Those that it does not stay for later.

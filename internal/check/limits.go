@@ -205,12 +205,10 @@ func longest(ctx context.Context, t *trial, unit string, high int, name func(int
 	}
 	t.value(unit, base+n)
 	switch {
-	case n == high && unit == "bytes":
-		t.tell("%d bytes, the longest there is", base+n)
 	case n == high:
-		t.tell("%d or more", base+n)
+		t.tell("%d %s, the most there can be", base+n, unit)
 	default:
-		t.tell("%d, then %s", base+n, p.refusal)
+		t.tell("%d %s, then %s", base+n, unit, p.refusal)
 	}
 	return nil
 }
@@ -248,7 +246,7 @@ func longestClientID(ctx context.Context, t *trial) error {
 	}
 	t.value("bytes", n)
 	if t.tell("%d bytes, then %s", n, refusal); n == 65535 {
-		t.tell("%d bytes, the longest there is", n)
+		t.tell("%d bytes, the most there can be", n)
 	}
 	return nil
 }

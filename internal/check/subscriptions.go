@@ -341,7 +341,7 @@ func shared(ctx context.Context, t *trial) error {
 		return absent("CONNACK has Shared Subscription Available 0")
 	}
 	const n = 40
-	filter := "$share/" + letters(t.id(), 23) + "/" + t.topic("t")
+	filter := "$share/" + t.id() + "/" + t.topic("t")
 	pub, plain, err := t.two(ctx, t.qos(1), t.topic("t"))
 	if err != nil {
 		return err

@@ -19,7 +19,6 @@ type trial struct {
 	detail string
 	values map[string]any
 
-	ids      int
 	conns    []*conn
 	sessions map[string]packet.Version // client identifiers whose sessions outlive their connections
 	retained map[string]bool           // topics with a retained message
@@ -53,21 +52,7 @@ func (t *trial) topic(name string) string { return t.prefix + t.name + "/" + nam
 
 // id is a client identifier that nobody else has, of the form that every server
 // must take [MQTT-3.1.3-5]: at most 23 letters and digits.
-func (t *trial) id() string {
-	t.ids++
-	return fmt.Sprintf("mc%s%s%d", t.nonce, letters(t.name, 10), t.ids)
-}
-
-// letters are the first letters and digits of s, at most n.
-func letters(s string, n int) string {
-	var out []byte
-	for i := 0; i < len(s) && len(out) < n; i++ {
-		if c := s[i]; c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
-			out = append(out, c)
-		}
-	}
-	return string(out)
-}
+func (t *trial) id() string { return fmt.Sprintf("mc%s%d", t.nonce, t.ids.Add(1)) }
 
 // v5 skips the check where the version has no such thing.
 func (t *trial) v5() error {
