@@ -54,7 +54,7 @@ var layers = []struct {
 	{"internal/jq", []string{"internal/show", "github.com/itchyny/gojq"}},
 	{"internal/watch", []string{"internal/show"}},
 	{"internal/load", []string{"packet", "topic", "client", "github.com/HdrHistogram/hdrhistogram-go", "go.yaml.in/yaml/v3"}},
-	{"internal/check", []string{"packet", "topic", "client", "internal/dial"}},
+	{"internal/check", []string{"packet", "internal/dial"}},
 	{"cmd/myelin", []string{"internal/cli"}},
 
 	{"internal/bench", []string{"packet", "topic", "internal/bench", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys/unix"}},

@@ -3,8 +3,6 @@ package check
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -77,8 +75,8 @@ type wire struct {
 	mu    sync.Mutex
 	v     packet.Version
 	count int
-	seen  []uint16
-	end   bool // close the connection after this packet
+	held  []byte
+	back  bool
 }
 
 // fault changes a packet of a connection: what it returns goes on in its place.
@@ -155,16 +153,12 @@ func (w *wire) pass(from, to net.Conn, fromServer bool, f fault) {
 			if bad == nil {
 				out = f(w, fromServer, b)
 			}
-			end := w.end
 			w.mu.Unlock()
-			if _, err := to.Write(slices.Concat(out...)); err != nil || end {
+			if _, err := to.Write(slices.Concat(out...)); err != nil {
 				return
 			}
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				return
-			}
 			return
 		}
 	}

@@ -350,7 +350,7 @@ func receiveMaximumServer(ctx context.Context, t *trial) error {
 	}
 	// What the server does about one too many is its own affair.
 	next := "one more is taken as well"
-	if end, err := c.ends(ctx, ""); err == nil {
+	if end, ok := errors.AsType[*endError](c.ping(ctx)); ok {
 		next = "one more: " + end.how()
 	}
 	t.tell("%d; %s", n, next)
