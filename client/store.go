@@ -1,6 +1,9 @@
 package client
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Store keeps what a session must not forget: the messages of QoS 1 and 2 that
 // were given to the client and are not acknowledged, and the identifiers of QoS
@@ -9,7 +12,8 @@ import "slices"
 //
 // A client calls it from one goroutine at a time.
 type Store interface {
-	// Load tells what was kept. It is called once, before all else.
+	// Load tells what was kept. It is called once, before all else, and what it
+	// returns belongs to the caller.
 	Load() (State, error)
 	// Commit keeps the records, in their order, and returns when they will
 	// survive: nothing of what they tell has been sent before. The slice and
@@ -29,7 +33,8 @@ type State struct {
 	// Out are the messages that were not acknowledged, in the order in which
 	// they were given to the client.
 	Out []Kept
-	// In are the identifiers of QoS 2 messages that came and were not released.
+	// In are the identifiers of QoS 2 messages that came and were not released,
+	// ascending.
 	In []uint16
 }
 
@@ -81,17 +86,10 @@ type Record struct {
 
 // Apply changes the state as the record tells, for a Store that keeps it in
 // memory too. It keeps the record's slices. A record that tells of nothing that
-// is there changes nothing.
+// is there changes nothing. The end of an old message takes no longer where many
+// newer ones are kept.
 func (s *State) Apply(r Record) {
-	at, found := slices.BinarySearchFunc(s.Out, r.Seq, func(k Kept, seq uint64) int {
-		switch {
-		case k.Seq < seq:
-			return -1
-		case k.Seq > seq:
-			return 1
-		}
-		return 0
-	})
+	at, found := slices.BinarySearchFunc(s.Out, r.Seq, func(k Kept, seq uint64) int { return cmp.Compare(k.Seq, seq) })
 	switch r.Kind {
 	case RecordMessage:
 		if !found {
@@ -108,16 +106,12 @@ func (s *State) Apply(r Record) {
 		}
 	case RecordDone:
 		if found {
-			s.Out = slices.Delete(s.Out, at, at+1)
+			s.Out = deleteAt(s.Out, at)
 		}
 	case RecordReceived:
-		if !slices.Contains(s.In, r.ID) {
-			s.In = append(s.In, r.ID)
-		}
+		s.In = insertID(s.In, r.ID)
 	case RecordForgotten:
-		if i := slices.Index(s.In, r.ID); i >= 0 {
-			s.In = slices.Delete(s.In, i, i+1)
-		}
+		s.In = deleteID(s.In, r.ID)
 	case RecordSession:
 		s.ClientID, s.In = r.ClientID, nil
 		s.Out = slices.DeleteFunc(s.Out, func(k Kept) bool { return k.Released })
@@ -125,4 +119,34 @@ func (s *State) Apply(r Record) {
 			s.Out[i].ID = 0
 		}
 	}
+}
+
+// deleteAt is s without the element i. What is acknowledged is among the oldest,
+// so those before i move up and not those behind it down.
+func deleteAt[T any](s []T, i int) []T {
+	if i >= len(s)/2 {
+		return slices.Delete(s, i, i+1)
+	}
+	copy(s[1:], s[:i])
+	var none T
+	s[0] = none // what it held is free
+	return s[1:]
+}
+
+// insertID is ids, ascending, with id.
+func insertID(ids []uint16, id uint16) []uint16 {
+	at, found := slices.BinarySearch(ids, id)
+	if found {
+		return ids
+	}
+	return slices.Insert(ids, at, id)
+}
+
+// deleteID is ids, ascending, without id.
+func deleteID(ids []uint16, id uint16) []uint16 {
+	at, found := slices.BinarySearch(ids, id)
+	if !found {
+		return ids
+	}
+	return deleteAt(ids, at)
 }
