@@ -176,7 +176,7 @@ func (c *Client) alive() time.Duration {
 	// A tenth earlier than at the end, but at most 5 s. [MQTT-3.1.2-20]
 	every := int64(l.keepAlive - min(l.keepAlive/10, 5*time.Second))
 	now, heard := c.since(), c.heard.Load()
-	if l.pingAt != 0 && heard > l.pingAt || c.paused.Load() {
+	if l.pingAt != 0 && heard >= l.pingAt || c.paused.Load() {
 		l.pingAt = 0
 	}
 	if l.pingAt != 0 && now-l.pingAt >= int64(c.o.AckTimeout) {
