@@ -41,7 +41,6 @@ type Client struct {
 	// The life of the client.
 	state   ConnState
 	running bool // Connect was called
-	writing bool // the writer was started
 	leaving bool // DISCONNECT is sent, or about to be
 	ended   bool // for good
 	err     error
@@ -57,6 +56,9 @@ type Client struct {
 	records   []Record     // what is to be kept before out leaves
 	recorded  uint64       // batches of records begun
 	kept      uint64       // batches of records that are kept
+	keeping   bool         // somebody commits records
+	spare     []Record     // the last that were committed, to be used again
+	storeErr  error        // why the Store keeps nothing more
 	finished  []completion // what is to be told when mu is unlocked
 	snd       qos.Sender
 	seq       uint64 // of the next message of QoS 1 or 2
@@ -140,7 +142,7 @@ func (c *Client) Connect(ctx context.Context) error {
 		return errors.New("connect: the client was connected or closed before")
 	}
 	c.running = true
-	c.startWriter()
+	c.writer.Go(c.write)
 	c.mu.Unlock()
 	first := make(chan error, 1)
 	go c.run(first)

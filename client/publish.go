@@ -87,37 +87,13 @@ func (c *Client) PublishAsync(ctx context.Context, m *Message, done func(Receipt
 				return fmt.Errorf("wait for room: %w", context.Cause(ctx))
 			}
 		case batch > 0:
-			return c.awaitKept(batch)
+			// The message is the client's already: ctx does not count.
+			if err := c.keep(batch); err != nil {
+				return fmt.Errorf("%w: %w", ErrClosed, err)
+			}
+			return nil
 		default:
 			return nil
-		}
-	}
-}
-
-// awaitKept waits until a batch of records is kept. The caller's context does
-// not count: the message is the client's already.
-func (c *Client) awaitKept(batch uint64) error {
-	for {
-		c.mu.Lock()
-		kept := c.kept >= batch
-		var changed <-chan struct{}
-		if !kept {
-			changed = c.changed.wait()
-		}
-		c.mu.Unlock()
-		if kept {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-c.done:
-			c.mu.Lock()
-			kept, err := c.kept >= batch, c.closedError()
-			c.mu.Unlock()
-			if kept {
-				return nil
-			}
-			return err
 		}
 	}
 }
@@ -146,7 +122,6 @@ func (c *Client) accept(p *packet.Publish, done func(Receipt, error)) (wait bool
 	c.seq++
 	c.pending.push(pending{done: done})
 	if c.o.Store != nil {
-		c.startWriter()
 		c.record(Record{Kind: RecordMessage, Seq: x.LSN, Packet: p.Bytes(), At: p.At})
 		batch = c.recorded
 	}

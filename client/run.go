@@ -428,7 +428,13 @@ func (c *Client) lose(l *link, err error) {
 // once.
 func (c *Client) finish() {
 	c.end(nil)
-	c.writer.Wait() // it has kept what was to be kept
+	c.writer.Wait()
+	c.mu.Lock()
+	n := c.recorded
+	c.mu.Unlock()
+	if err := c.keep(n); err != nil {
+		c.log.Error("the session is not kept whole", "err", err)
+	}
 	c.mu.Lock()
 	err := c.closedError()
 	for c.pending.n > 0 {

@@ -8,14 +8,6 @@ import (
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
-// startWriter starts the goroutine that writes, once; mu is held.
-func (c *Client) startWriter() {
-	if !c.writing && !c.ended {
-		c.writing = true
-		c.writer.Go(c.write)
-	}
-}
-
 // poke wakes the writer.
 func (c *Client) poke() {
 	select {
@@ -53,7 +45,6 @@ func (c *Client) write() {
 		case <-c.wake:
 		case <-t.C:
 		case <-c.ctx.Done():
-			c.keepRest()
 			return
 		}
 		for c.turn(&spare) {
@@ -65,7 +56,6 @@ func (c *Client) write() {
 // batch is what the writer takes at once.
 type batch struct {
 	out     []byte
-	records []Record
 	written []completion
 }
 
@@ -80,26 +70,15 @@ func (c *Client) turn(b *batch) bool {
 		c.pump()
 	}
 	b.out, c.out = c.out, b.out[:0]
-	b.records, c.records = c.records, b.records[:0]
 	b.written, c.written = c.written, b.written[:0]
-	n, leaving := c.recorded, c.leaving
+	n, rest, leaving := c.recorded, len(c.records), c.leaving
 	c.unlock()
-	if len(b.out)+len(b.records) == 0 {
+	if len(b.out)+rest == 0 {
 		return false
 	}
-	if len(b.records) > 0 {
-		err := c.o.Store.Commit(b.records)
-		clear(b.records)
-		if err != nil {
-			err = fmt.Errorf("keep the session: %w", err)
-			c.end(err)
-			c.told(b, err)
-			return false
-		}
-		c.mu.Lock()
-		c.kept = n
-		c.changed.tell()
-		c.mu.Unlock()
+	if err := c.keep(n); err != nil {
+		c.told(b, err)
+		return false
 	}
 	var err error
 	if l != nil && len(b.out) > 0 {
@@ -144,23 +123,48 @@ func (l *link) leave() {
 	l.Close()
 }
 
-// keepRest keeps what is still to be kept when the client ends.
-func (c *Client) keepRest() {
-	c.mu.Lock()
-	records, n := c.records, c.recorded
-	c.records = nil
-	c.mu.Unlock()
-	if len(records) == 0 {
-		return
+// keep returns when the batch of records n, and all before it, are kept. Whoever
+// comes while nobody commits does it for all: a message need not wait for a
+// writer that waits for the network.
+func (c *Client) keep(n uint64) error {
+	for {
+		c.mu.Lock()
+		switch {
+		case c.kept >= n:
+			c.mu.Unlock()
+			return nil
+		case c.storeErr != nil:
+			defer c.mu.Unlock()
+			return c.storeErr
+		case c.keeping:
+			changed := c.changed.wait()
+			c.mu.Unlock()
+			<-changed
+			continue
+		}
+		records, upTo := c.records, c.recorded
+		c.records, c.keeping = c.spare[:0], true
+		c.mu.Unlock()
+		err := c.o.Store.Commit(records)
+		c.mu.Lock()
+		clear(records)
+		c.spare, c.keeping = records, false
+		if cap(records) > 1024 {
+			c.spare = nil
+		}
+		if err == nil {
+			c.kept = upTo
+		} else {
+			c.storeErr = fmt.Errorf("keep the session: %w", err)
+		}
+		err = c.storeErr
+		c.changed.tell()
+		c.mu.Unlock()
+		if err != nil {
+			c.end(err)
+			return err
+		}
 	}
-	if err := c.o.Store.Commit(records); err != nil {
-		c.log.Error("cannot keep the session", "err", err)
-		return
-	}
-	c.mu.Lock()
-	c.kept = n
-	c.changed.tell()
-	c.mu.Unlock()
 }
 
 // alive sends a PINGREQ where nothing else shows that this end is there, or that
