@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/myelin-mqtt/myelin/internal/jq"
+	"github.com/myelin-mqtt/myelin/internal/show"
+)
+
+// printFlags say how a message that came is printed.
+type printFlags struct {
+	verbose, noNewline, json, hex, raw bool
+	format, jq                         string
+}
+
+func (p *printFlags) register(c *cobra.Command) {
+	g := newGroup(c, "Output")
+	g.toggle(&p.verbose, "verbose", "v", "print the topic before the payload")
+	g.text(&p.format, "format", "F", "print in this `format`: %t topic, %p payload, %j JSON, @H:@M:@S time; `myelin help format` has them all")
+	g.toggle(&p.json, "json", "", "print each message as one JSON object on a line")
+	g.text(&p.jq, "jq", "", "print what this jq `expression` makes of that object, in which a payload of JSON is parsed; text without quotes, unless with --json")
+	g.toggle(&p.hex, "hex", "", "print the payload as a hex dump")
+	g.toggle(&p.noNewline, "no-newline", "N", "print no end of line behind a message")
+	g.toggle(&p.raw, "raw", "", "leave control characters as they are on a terminal, too")
+	g.exclude("format", "json", "hex")
+	g.exclude("format", "jq", "hex")
+	g.exclude("verbose", "json")
+	g.exclude("verbose", "hex")
+	g.exclude("verbose", "format")
+}
+
+// printer is what the flags ask for. clean: the output is a terminal.
+func (p *printFlags) printer(terminal bool) (show.Printer, *jq.Filter, error) {
+	s := show.Printer{NoNewline: p.noNewline, Clean: terminal && !p.raw}
+	var err error
+	switch {
+	case p.format != "":
+		s.Style = show.Custom
+		if s.Format, err = show.ParseFormat(p.format); err != nil {
+			return s, nil, misuse("`myelin help format` lists what can stand behind %, @ and \\", "-F: %v", err)
+		}
+	case p.json:
+		s.Style = show.JSON
+	case p.hex:
+		s.Style = show.Hex
+	case p.verbose:
+		s.Style = show.Verbose
+	}
+	if p.jq == "" {
+		return s, nil, nil
+	}
+	filter, err := jq.Compile(p.jq)
+	if err != nil {
+		return s, nil, misuse("such as --jq '.payload.temperature', or 'select(.topic | endswith(\"/door\"))'; jqlang.org/manual has the language", "--jq: %v", err)
+	}
+	filter.Raw = !p.json
+	return s, filter, nil
+}
+
+// terminal is standard output where a person looks at it. A dumb one cannot be
+// drawn on, and counts as none.
+func (f *clientFlags) terminal() (*os.File, bool) {
+	file, ok := f.out.to.(*os.File)
+	return file, ok && term.IsTerminal(int(file.Fd())) && f.env("TERM") != "dumb"
+}
+
+// colours tells whether text may stand out.
+func (f *clientFlags) colours() bool {
+	_, terminal := f.terminal()
+	return terminal && f.env("NO_COLOR") == ""
+}
+
+func (f *clientFlags) env(name string) string {
+	value := ""
+	for _, e := range f.process.Env {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
+
+// formatHelp is the text of `myelin help format`.
+func formatHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "format",
+		Short: "What -F prints of a message",
+		Long: "What -F prints of a message. What a message has not is empty.\n\n" +
+			"  %t  topic                      %p  payload\n" +
+			"  %x  payload in hexadecimal     %X  the same in capitals\n" +
+			"  %l  bytes of the payload       %q  quality of service\n" +
+			"  %r  1 if it was retained       %m  packet identifier\n" +
+			"  %j  JSON as mosquitto_sub has  %J  the same with a payload that is JSON\n" +
+			"  %I  time: 2026-11-24T13:04:05+0100\n" +
+			"  %U  seconds since 1970, with nanoseconds\n" +
+			"  %%  a percent sign\n\n" +
+			"MQTT 5 properties:\n\n" +
+			"  %C  content type               %D  correlation data\n" +
+			"  %E  message expiry             %F  payload format indicator\n" +
+			"  %P  user properties            %R  response topic\n" +
+			"  %S  subscription identifiers   %A  topic alias, always empty\n\n" +
+			"Between % and the letter may stand - (to the left), 0 (zeros before numbers), a least width, and behind a point a largest:\n" +
+			"%-20.20t is a topic in exactly twenty characters.\n\n" +
+			"  @X  what strftime(3) has for %X: @Y-@m-@d @H:@M:@S, and so on\n" +
+			"  @N  nanoseconds                @@  an at sign\n\n" +
+			"  \\n \\r \\t \\v \\a  as in C          \\0  a zero byte\n" +
+			"  \\e  escape                     \\\\  a backslash\n\n" +
+			"On a terminal, control characters in what the message holds are shown as escapes; those of the format work.",
+		Example: "  myelin sub -t 'home/#' -F '@H:@M:@S %t %p'\n" +
+			"  myelin sub -t 'home/#' -F '%-20.20t %8l bytes'\n" +
+			"  myelin sub -t 'home/#' -F '\\e[1m%t\\e[m %p'",
+	}
+}
