@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/myelin-mqtt/myelin/packet"
 	"github.com/myelin-mqtt/myelin/topic"
@@ -222,10 +223,19 @@ func (c *Client) requestV3(ctx context.Context, m *Message) (*Received, error) {
 
 // Respond subscribes to filter and publishes what f returns to the request's
 // Response Topic, with its Correlation Data; nil: nothing. Below 5.0 the answer
-// goes to the topic that ResponseTopicV3 tells. Messages without a Response
-// Topic go to f, too, and what it returns goes nowhere.
+// goes to the topic that ResponseTopicV3 tells, and what comes on such a topic
+// is an answer and not handed out. Messages without a Response Topic go to f,
+// too, and what it returns goes nowhere.
 func (c *Client) Respond(ctx context.Context, filter Subscription, f func(*Received) *Message) error {
 	_, err := c.Subscribe(ctx, func(m *Received) {
+		// A filter with a wildcard brings our own answers, which would be
+		// answered without an end.
+		if s, _ := c.Session(); s.Version < packet.V5 && strings.HasSuffix(m.Topic, ResponseTopicV3("")) {
+			if c.o.ManualAck {
+				m.Ack()
+			}
+			return
+		}
 		answer := f(m)
 		if c.o.ManualAck {
 			defer m.Ack()

@@ -127,6 +127,7 @@ func rootCommand(p Process) *cobra.Command {
 		Long:  "Myelin is an MQTT broker for MQTT 3.1, 3.1.1 and 5.0, and clients for 3.1.1 and 5.0.",
 		Example: "  myelin serve\n" +
 			"  myelin pub -t home/kitchen -m 21.5\n" +
+			"  myelin sub -t 'home/#' -v\n" +
 			"  myelin serve --listen tcp://:1883 --listen ws://:8083/mqtt\n" +
 			"  myelin config check --config myelin.yaml\n" +
 			"  myelin store backup /backup/monday",
@@ -140,7 +141,7 @@ func rootCommand(p Process) *cobra.Command {
 	root.SetVersionTemplate("myelin {{.Version}}\n")
 	root.AddCommand(serveCommand(p), configCommand(p), storeCommand(p), versionCommand(p))
 	root.AddCommand(clientCommands(p)...)
-	root.AddCommand(docsCommand(p), codesTopic(), settingsTopic())
+	root.AddCommand(docsCommand(p), codesTopic(), settingsTopic(), formatTopic())
 	return root
 }
 

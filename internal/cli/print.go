@@ -68,12 +68,6 @@ func (f *clientFlags) terminal() (*os.File, bool) {
 	return file, ok && term.IsTerminal(int(file.Fd())) && f.env("TERM") != "dumb"
 }
 
-// colours tells whether text may stand out.
-func (f *clientFlags) colours() bool {
-	_, terminal := f.terminal()
-	return terminal && f.env("NO_COLOR") == ""
-}
-
 func (f *clientFlags) env(name string) string {
 	value := ""
 	for _, e := range f.process.Env {
@@ -84,8 +78,8 @@ func (f *clientFlags) env(name string) string {
 	return value
 }
 
-// formatHelp is the text of `myelin help format`.
-func formatHelp() *cobra.Command {
+// formatTopic is a page of help.
+func formatTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   "format",
 		Short: "What -F prints of a message",

@@ -191,7 +191,7 @@ func (x *rr) ask(ctx context.Context, f *clientFlags, c *client.Client, m *clien
 		case <-c.Done():
 			return a.ended()
 		case <-ctx.Done():
-			return fmt.Errorf("interrupted: %w", context.Canceled)
+			return errInterrupted()
 		}
 	}
 }
@@ -248,7 +248,7 @@ func (a *asker) ask(ctx context.Context, m *client.Message, answer func(*client.
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted before the answer came: %w", context.Canceled)
+		return errInterrupted()
 	case errors.Is(err, errTimeUp):
 		what := fmt.Sprintf("no answer to a request to %s within %s", m.Topic, a.wait)
 		if n > 0 {
@@ -259,6 +259,10 @@ func (a *asker) ask(ctx context.Context, m *client.Message, answer func(*client.
 		return &hinted{err: fmt.Errorf("nobody subscribes to %s: %w", m.Topic, err), hint: a.somebody(m), code: exitPublish}
 	}
 	return err
+}
+
+func errInterrupted() error {
+	return &hinted{err: errors.New("interrupted before all answers came"), code: exitInterrupted}
 }
 
 func (a *asker) somebody(m *client.Message) string {

@@ -66,7 +66,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("interrupted: %w", context.Canceled)
+		return errInterrupted()
 	}
 }
 

@@ -226,7 +226,7 @@ func (s *sub) listen(ctx context.Context, f *clientFlags, c *client.Client, stop
 	if s.watch {
 		w := &watcher{
 			out: f.out, interval: s.interval, topics: s.rows, filter: filter, sel: sel, limit: s.count, warn: warn, ack: (*client.Received).Ack,
-			view: watch.View{Bold: f.colours(), Order: map[string]watch.Order{"topic": watch.ByTopic, "rate": watch.ByRate}[s.sort]},
+			view: watch.View{Bold: colour(f.out.to, f.process.Env), Order: map[string]watch.Order{"topic": watch.ByTopic, "rate": watch.ByRate}[s.sort]},
 		}
 		if file, ok := f.terminal(); ok {
 			w.size = func() (int, int) {
