@@ -166,6 +166,9 @@ func reason(err error) string {
 			if isTimeout(e) {
 				return "no answer in time"
 			}
+			if e.Op == "remote error" { // an alert of TLS
+				return "the server refused it: " + strings.TrimPrefix(e.Err.Error(), "tls: ")
+			}
 			err = e.Err
 			continue
 		case *url.Error:
@@ -200,6 +203,11 @@ func reason(err error) string {
 			return "no answer in time"
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return "the server closed the connection"
+		}
+		// Such as what the TLS library keeps a connection's error in.
+		if inner := errors.Unwrap(err); inner != nil && inner.Error() == err.Error() {
+			err = inner
+			continue
 		}
 		return err.Error()
 	}

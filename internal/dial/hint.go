@@ -89,8 +89,12 @@ func hintNetwork(err error) string {
 		return "the name server does not answer: is this machine on the network?"
 	case isErrno(err, syscall.ECONNREFUSED, 10061):
 		return "nothing listens there: does the broker run, and is it this port? (mqtt 1883, mqtts 8883)"
-	case isErrno(err, syscall.ENETUNREACH, 10051), isErrno(err, syscall.EHOSTUNREACH, 10065), isErrno(err, syscall.EADDRNOTAVAIL, 10049):
+	case isErrno(err, syscall.ENETUNREACH, 10051), isErrno(err, syscall.EHOSTUNREACH, 10065):
 		return "this machine has no way there: is it on the network, and does it have IPv6 where the address is IPv6?"
+	case isErrno(err, syscall.EMFILE, 10024), isErrno(err, syscall.ENFILE, 10024):
+		return "this process has as many connections and files open as it may: `ulimit -n` raises the limit"
+	case isErrno(err, syscall.EADDRNOTAVAIL, 10049):
+		return "every local port has a connection to that address already, or this machine has no address like it"
 	case e == nil || e.Phase != TCP:
 		return ""
 	case errors.Is(err, fs.ErrNotExist):
@@ -107,6 +111,9 @@ func hintNetwork(err error) string {
 func hintTLS(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "that port speaks without TLS: try mqtt:// for mqtts://, or ws:// for wss://"
+	}
+	if _, ok := errors.AsType[x509.SystemRootsError](err); ok {
+		return "this machine has no list of authorities: name the file with the certificate of the broker's authority (CA)"
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return "name the file with the certificate of the broker's authority (CA); if the broker sends an incomplete chain, it lacks the intermediate certificate"

@@ -2,6 +2,7 @@ package dial
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -46,6 +47,9 @@ func TestHint(t *testing.T) {
 	f(of(TCP, context.Canceled), "connect to h:1: cancelled", "")
 	f(of(TCP, failures{{"a", errno(syscall.ENETUNREACH)}, {"b", errno(syscall.ECONNREFUSED)}}),
 		"connect to h:1: a: network is unreachable; b: connection refused", "nothing listens")
+	f(of(TCP, errno(syscall.EMFILE)), "connect to h:1: too many open files", "ulimit")
+	f(of(TCP, errno(syscall.EADDRNOTAVAIL)), "connect to h:1: cannot assign requested address", "local port")
+	f(of(TLS, x509.SystemRootsError{}), "TLS handshake with h:1: x509: failed to load system roots and no roots provided", "(CA)")
 	f(of(TCP, errno(syscall.EACCES)), "connect to h:1: permission denied", "permissions")
 	f(of(TCP, fs.ErrNotExist), "connect to h:1: file does not exist", "no such socket")
 

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 // handshake puts TLS on the connection, which it closes if that fails.
 func (t Target) handshake(ctx context.Context, below net.Conn, o Options) (net.Conn, error) {
 	begin := time.Now()
-	conn := tls.Client(below, t.tlsConfig(o.TLS))
+	conn := tls.Client(&frail{Conn: below}, t.tlsConfig(o.TLS))
 	err := conn.HandshakeContext(ctx)
 	var state *tls.ConnectionState
 	if s := conn.ConnectionState(); err == nil || s.Version != 0 {
@@ -45,6 +46,24 @@ func (t Target) tlsConfig(c *tls.Config) *tls.Config {
 		c.MinVersion = tls.VersionTLS12
 	}
 	return c
+}
+
+// frail is a connection on which nothing is written after a write that failed:
+// the stream has a gap. Otherwise Close would wait to say goodbye over it.
+type frail struct {
+	net.Conn
+	broken atomic.Pointer[error]
+}
+
+func (f *frail) Write(p []byte) (int, error) {
+	if err := f.broken.Load(); err != nil {
+		return 0, *err
+	}
+	n, err := f.Conn.Write(p)
+	if err != nil {
+		f.broken.Store(&err)
+	}
+	return n, err
 }
 
 // remote is the address that the connection has at its other end.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +93,7 @@ func TestTLSErrors(t *testing.T) {
 	alpn.NextProtos = []string{"x"}
 	fails(t, secure(t, &tls.Config{Certificates: own, NextProtos: []string{"mqtt"}}), Options{TLS: alpn}, TLS, "no application protocol", "ALPN")
 	// Below 1.3 a missing certificate ends the handshake.
-	fails(t, secure(t, &tls.Config{Certificates: own, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}), trust, TLS, "handshake failure", "client certificate")
+	fails(t, secure(t, &tls.Config{Certificates: own, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}), trust, TLS, "the server refused it: handshake failure", "client certificate")
 }
 
 // TestNoClientCertificate: with TLS 1.3 the refusal comes after the handshake,
@@ -107,6 +108,33 @@ func TestNoClientCertificate(t *testing.T) {
 	}
 	if h := Hint(err); !strings.Contains(h, "wants a client certificate") {
 		t.Errorf("error %v, hint %q", err, h)
+	}
+}
+
+// TestCloseAfterFailedWrite does not wait to say goodbye over TLS to a server
+// that does not read.
+func TestCloseAfterFailedWrite(t *testing.T) {
+	a := newAuthority(t, "test authority")
+	own := a.server(t)
+	// On a pipe, what nobody reads is not written.
+	near, far := net.Pipe()
+	defer far.Close()
+	go tls.Server(far, &tls.Config{Certificates: []tls.Certificate{own}, SessionTicketsDisabled: true}).Handshake()
+	conn, err := parse(t, "mqtts://localhost").Dial(testContext(t), Options{
+		TLS:  &tls.Config{RootCAs: a.pool()},
+		Dial: func(context.Context, string, string) (net.Conn, error) { return near, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	if _, err = conn.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("write: %v", err)
+	}
+	begin := time.Now()
+	_ = conn.Close()
+	if d := time.Since(begin); d > 3*time.Second {
+		t.Errorf("close took %v", d)
 	}
 }
 

@@ -27,7 +27,11 @@ func (t Target) upgrade(ctx context.Context, below net.Conn, o Options) (net.Con
 	o.tell(WebSocket, begin, remote(below, t), nil, err)
 	if err != nil {
 		_ = below.Close()
-		return nil, fail(ctx, WebSocket, t.String(), err)
+		place := t
+		if path, _, ok := strings.Cut(t.Path, "?"); ok {
+			place.Path = path + "?..." // a query may be a secret
+		}
+		return nil, fail(ctx, WebSocket, place.String(), err)
 	}
 	ws.SetReadLimit(-1) // a message may hold many packets, and is never held as a whole
 	return &wsConn{link: l, ws: ws}, nil
@@ -345,15 +349,15 @@ func (c *wsConn) shut(code websocket.StatusCode, text string) error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}
-	if c.writing.Load() > 0 {
-		// The message that is being written cannot be completed.
+	// The library waits for the answer: until the deadline, which is over.
+	late := c.link.SetReadDeadline(time.Unix(1, 0))
+	if err := c.link.SetWriteDeadline(time.Now().Add(goodbye)); err != nil || late != nil || c.writing.Load() > 0 {
+		// The message that is being written cannot be completed, or a goodbye
+		// could take long.
 		err := c.link.Close()
 		_ = c.ws.CloseNow()
 		return err
 	}
-	// The library waits for the answer: not longer than until the deadline.
-	_ = c.link.SetWriteDeadline(time.Now().Add(goodbye))
-	_ = c.link.SetReadDeadline(time.Unix(1, 0))
 	_ = c.ws.Close(code, text)
 	_ = c.link.Close()
 	return nil

@@ -44,7 +44,7 @@ func TestUpgradeRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := webHandler(t, nil, h)
 			_, err := fails(t, wsAddress(s.URL)+"/x?token=1", Options{}, WebSocket, text, hint)
-			if want := "WebSocket upgrade at " + wsAddress(s.URL) + "/x?token=1: "; !strings.HasPrefix(err.Error(), want) {
+			if want := "WebSocket upgrade at " + wsAddress(s.URL) + "/x?...: "; !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("%v does not begin with %s", err, want)
 			}
 		})
@@ -337,6 +337,41 @@ func TestCloseSaysGoodbye(t *testing.T) {
 		}
 		if _, _, err := server.Read(testContext(t)); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
 			t.Fatalf("ended with %v", err)
+		}
+	}
+}
+
+// deadlineless is a connection through something that has no deadlines.
+type deadlineless struct{ net.Conn }
+
+func (deadlineless) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
+func (deadlineless) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
+
+// TestCloseIsPrompt although the server does not answer, whatever is below.
+func TestCloseIsPrompt(t *testing.T) {
+	for _, below := range []func(net.Conn) net.Conn{
+		func(c net.Conn) net.Conn { return c },
+		func(c net.Conn) net.Conn { return deadlineless{c} },
+	} {
+		ln := serve(t, listen(t, "tcp", "127.0.0.1:0"), func(c net.Conn) {
+			acceptRaw(c)
+			silent(c)
+		})
+		conn, err := parse(t, "ws://"+ln.Addr().String()).Dial(testContext(t), Options{
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, network, address)
+				return below(c), err
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(begin); d > 2*time.Second {
+			t.Errorf("took %v", d)
 		}
 	}
 }
