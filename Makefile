@@ -68,7 +68,7 @@ bench: build ## compare with other brokers, and write docs/benchmarks.md (BENCH=
 	$(GO) run ./internal/bench/cmd $(or $(BENCH),-md docs/benchmarks.md)
 
 docs: ## write anew what is made from the code
-	$(GO) test ./internal/config -run 'TestDocs' -rewrite
+	$(GO) test ./internal/config ./internal/cli -run 'TestDocs' -rewrite
 	$(CONFORMANCE) -table docs/conformance.md
 
 clean: ## remove what was built

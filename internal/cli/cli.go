@@ -141,7 +141,7 @@ func rootCommand(p Process) *cobra.Command {
 	root.SetVersionTemplate("myelin {{.Version}}\n")
 	root.AddCommand(serveCommand(p), configCommand(p), storeCommand(p), versionCommand(p))
 	root.AddCommand(clientCommands(p)...)
-	root.AddCommand(docsCommand(p), codesTopic(), settingsTopic(), formatTopic())
+	root.AddCommand(docsCommand(), codesTopic(), settingsTopic(), formatTopic())
 	return root
 }
 

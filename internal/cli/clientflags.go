@@ -97,11 +97,11 @@ type messageFlags struct {
 }
 
 func (f *clientFlags) register(c *cobra.Command) {
-	f.registerServer(newGroup(c, "Server"))
-	f.registerClient(newGroup(c, "Client and session"))
-	f.tls.register(newGroup(c, "TLS"))
-	f.will.register(newGroup(c, "Will: what the server publishes when the connection breaks"))
-	g := newGroup(c, "MQTT 5 properties and limits of the connection")
+	f.registerServer(sharedGroup(c, "Server"))
+	f.registerClient(sharedGroup(c, "Client and session"))
+	f.tls.register(sharedGroup(c, "TLS"))
+	f.will.register(sharedGroup(c, "Will: what the server publishes when the connection breaks"))
+	g := sharedGroup(c, "MQTT 5 properties and limits of the connection")
 	number(g, &f.receiveMaximum, 0, math.MaxUint16, "receive-maximum", "", "messages of QoS 1 and 2 that the server may have under way to this client; 0: 256")
 	number(g, &f.maxInflight, 0, math.MaxUint16, "max-inflight", "M", "messages of QoS 1 and 2 that this client has under way; 0: 1024")
 	number(g, &f.maxPacket, 0, packet.MaxSize, "maximum-packet-size", "", "longest packet to take, in bytes; 0: 16 MiB")
@@ -110,7 +110,7 @@ func (f *clientFlags) register(c *cobra.Command) {
 	number(g, &f.aliases, 0, math.MaxUint16, "topic-aliases", "", "topic aliases that this client uses, of those that the server allows")
 	g.user(&f.connectUser, "connect-user-property", "user property of the CONNECT; can be given several times")
 	g.list(&f.properties, "command property value", checkProperty, "property", "D", "a property as Mosquitto's clients have it, such as -D publish content-type text/plain; can be given several times")
-	g = newGroup(c, "Other")
+	g = sharedGroup(c, "Other")
 	g.toggle(&f.debug, "debug", "d", "tell on standard error of every packet and every step of connecting")
 	g.file(&f.config, configFlag, "", "client configuration `file`, YAML (environment: MYELIN_CLIENT_CONFIG)")
 	f.noHelpLetter(c)
@@ -120,8 +120,7 @@ func (f *clientFlags) register(c *cobra.Command) {
 // --host.
 func (f *clientFlags) noHelpLetter(c *cobra.Command) {
 	c.Flags().Bool("help", false, "this help; -h is the host")
-	g := newGroup(c, "Other")
-	g.annotate(c.Flags().Lookup("help"), annotGroup, g.title)
+	sharedGroup(c, "Other").annotate(c.Flags().Lookup("help"), annotGroup, "Other")
 }
 
 func (f *clientFlags) registerServer(g flagGroup) {

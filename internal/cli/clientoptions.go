@@ -291,15 +291,19 @@ func (m *messageFlags) sinks() map[string]sink {
 // setProperties applies each -D of the connection and the will; those of the
 // command's own packets are in f.sinks.
 func (f *clientFlags) setProperties(o *client.Options) error {
-	var expiry, delay uint32
+	var delay uint32
 	will := messageFlags{}
 	sinks := map[string]map[string]sink{
 		"connect": {
-			"receive-maximum":         numberSink(&o.ReceiveMaximum, 65535),
-			"maximum-packet-size":     numberSink(&o.MaxPacket, packet.MaxSize),
-			"topic-alias-maximum":     func(p property) error { return aliasSink(&o.TopicAliasMaximum, p) },
-			"session-expiry-interval": numberSink(&expiry, 1<<32-1),
-			"user-property":           userSink(&o.User),
+			"receive-maximum":     numberSink(&o.ReceiveMaximum, 65535),
+			"maximum-packet-size": numberSink(&o.MaxPacket, packet.MaxSize),
+			"topic-alias-maximum": func(p property) error { return aliasSink(&o.TopicAliasMaximum, p) },
+			"session-expiry-interval": func(p property) error {
+				err := f.setSessionExpiry(p.value)
+				o.SessionExpiry = f.sessionExpiry
+				return err
+			},
+			"user-property": userSink(&o.User),
 		},
 		"will": will.sinks(),
 	}
@@ -309,12 +313,6 @@ func (f *clientFlags) setProperties(o *client.Options) error {
 	}
 	if err := applyProperties(f.properties, sinks); err != nil {
 		return err
-	}
-	switch {
-	case expiry == 1<<32-1:
-		o.SessionExpiry = -1
-	case expiry > 0:
-		o.SessionExpiry = time.Duration(expiry) * time.Second
 	}
 	return will.into(o.Will, delay)
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,9 +57,19 @@ func fill(c *cobra.Command, p Process) error {
 		faults = append(faults, l.apply(c)...)
 	}
 	if len(faults) > 0 {
+		slices.SortStableFunc(faults, func(a, b config.Fault) int { return lineOf(a.Where) - lineOf(b.Where) })
 		return &hinted{err: faults, code: exitUsage}
 	}
 	return nil
+}
+
+// lineOf is the line of a place in a file. What is not in a file comes after it.
+func lineOf(where string) int {
+	if strings.HasPrefix(where, envPrefix) {
+		return math.MaxInt32
+	}
+	n, _ := strconv.Atoi(where[strings.LastIndexByte(where, ':')+1:])
+	return n
 }
 
 // checkCommandLine refuses secrets, which every user of the machine could read
@@ -126,7 +138,7 @@ func (l layer) apply(c *cobra.Command) (faults config.Faults) {
 // put hands the values to set, and says what is wrong with them.
 func (g given) put(set func(v string) error) *config.Fault {
 	if v, ok := g.flag.Value.(*value); len(g.values) > 1 && (!ok || !v.list) {
-		return &config.Fault{Where: g.where, What: fmt.Sprintf("%s: wants one value, got a list", g.flag.Name), Hint: "write one"}
+		return &config.Fault{Where: g.where, What: fileKey(g.flag) + ": wants one value, got a list", Hint: "write one"}
 	}
 	for _, v := range g.values {
 		err := set(v)
@@ -142,9 +154,9 @@ func (g given) put(set func(v string) error) *config.Fault {
 }
 
 func (g given) fault(err error) *config.Fault {
-	what := fmt.Sprintf("%s: %v", g.flag.Name, err)
+	what := fmt.Sprintf("%s: %v", fileKey(g.flag), err)
 	if g.flag.Annotations[annotSecret] != nil {
-		what = g.flag.Name + ": it cannot be read"
+		what = fileKey(g.flag) + ": it cannot be read"
 	}
 	return &config.Fault{Where: g.where, What: what, Hint: "`myelin help client-config` tells how settings are written"}
 }

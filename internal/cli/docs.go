@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-func docsCommand(p Process) *cobra.Command {
+func docsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "docs",
 		Short: "Write the documentation of the commands",
@@ -33,7 +33,7 @@ func docsCommand(p Process) *cobra.Command {
 			Example: "  myelin docs markdown",
 			Args:    noArgs,
 			RunE: func(c *cobra.Command, _ []string) error {
-				_, err := fmt.Fprint(c.OutOrStdout(), markdown(p))
+				_, err := fmt.Fprint(c.OutOrStdout(), markdown())
 				return err
 			},
 		})
@@ -62,10 +62,10 @@ func documented(c *cobra.Command) []*cobra.Command {
 }
 
 // markdown is docs/cli.md.
-func markdown(p Process) string {
+func markdown() string {
 	var b strings.Builder
 	b.WriteString("<!-- Written by internal/cli from the commands: change those, then run make docs. -->\n# Commands\n\n")
-	root := rootCommand(p)
+	root := rootCommand(Process{})
 	all := documented(root)
 	b.WriteString("| command | what it does |\n| --- | --- |\n")
 	for _, c := range all {
@@ -83,8 +83,13 @@ func markdown(p Process) string {
 			b.WriteString("\nIts flags are the settings of [configuration.md](configuration.md).\n")
 			continue
 		}
-		markdownFlags(&b, c)
+		markdownFlags(&b, c, func(f *pflag.Flag) bool { return f.Annotations[annotShared] == nil })
+		if isClient(c) {
+			b.WriteString("\nAnd the [flags that all client commands have](#flags-of-all-client-commands).\n")
+		}
 	}
+	b.WriteString("\n## Flags of all client commands\n")
+	markdownFlags(&b, clientCommands(Process{})[0], func(f *pflag.Flag) bool { return f.Annotations[annotShared] != nil })
 	b.WriteString("\n## Exit codes of the client commands\n\nWhere Mosquitto's clients have a code for a class of failure it is the same. `myelin serve`, `config` and `store` end with 0, 1 or 2.\n\n| code | |\n| --- | --- |\n")
 	for _, e := range exitCodes() {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.what)
@@ -93,12 +98,12 @@ func markdown(p Process) string {
 	return b.String()
 }
 
-func markdownFlags(b *strings.Builder, c *cobra.Command) {
+func markdownFlags(b *strings.Builder, c *cobra.Command, want func(*pflag.Flag) bool) {
 	titles, of := groups(c)
 	for _, t := range titles {
 		head := fmt.Sprintf("\n%s:\n\n| flag | value | default | what it does |\n| --- | --- | --- | --- |\n", t)
 		of[t].VisitAll(func(f *pflag.Flag) {
-			if f.Hidden || f.Name == "help" {
+			if f.Hidden || f.Name == "help" || !want(f) {
 				return
 			}
 			arg, doc := pflag.UnquoteUsage(f)

@@ -105,6 +105,8 @@ func classify(err error) (code int, hint string) {
 		return exitLost, "the network may have cut the connection; a smaller -k finds out sooner"
 	case errors.As(err, &malformed):
 		return exitProtocol, "check that an MQTT server is behind this address and port"
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted, ""
 	}
 	if code, hint := classifyDial(err); code != 0 {
 		return code, hint
@@ -112,8 +114,6 @@ func classify(err error) (code int, hint string) {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitTimeout, "give it longer with -W, or see with -d what it waits for"
-	case errors.Is(err, context.Canceled):
-		return exitInterrupted, ""
 	case errors.Is(err, client.ErrNotConnected), errors.Is(err, client.ErrClosed), errors.Is(err, client.ErrSessionLost), errors.Is(err, net.ErrClosed), ended(err):
 		return exitLost, "the server's log may say why; -d shows the packets before it"
 	}

@@ -17,8 +17,9 @@ import (
 // and what it does, with its argument in backquotes if it needs a better name
 // than its kind.
 type flagGroup struct {
-	set   *pflag.FlagSet
-	title string
+	set    *pflag.FlagSet
+	title  string
+	shared bool // by all client commands
 }
 
 // Annotations of a flag.
@@ -26,10 +27,15 @@ const (
 	annotGroup    = "group"    // the title that it stands under in the help
 	annotSecret   = "secret"   // it is not taken from the argument list
 	annotExcludes = "excludes" // flags that cannot be given with it
+	annotShared   = "shared"   // all client commands have it
 )
 
 func newGroup(c *cobra.Command, title string) flagGroup {
 	return flagGroup{set: c.Flags(), title: title}
+}
+
+func sharedGroup(c *cobra.Command, title string) flagGroup {
+	return flagGroup{set: c.Flags(), title: title, shared: true}
 }
 
 // value is a flag's value that says what it wants.
@@ -56,6 +62,9 @@ func wants(what, got string) error {
 func (g flagGroup) add(v *value, name, short, doc string) *pflag.Flag {
 	f := g.set.VarPF(v, name, short, doc)
 	g.annotate(f, annotGroup, g.title)
+	if g.shared {
+		g.annotate(f, annotShared, "true")
+	}
 	if v.kind == "bool" {
 		f.NoOptDefVal = "true"
 	}
@@ -223,7 +232,7 @@ func groups(c *cobra.Command) (titles []string, of map[string]*pflag.FlagSet) {
 	all := c.Flags()
 	all.SortFlags = false
 	all.VisitAll(func(f *pflag.Flag) {
-		title := "Other flags"
+		title := "Flags"
 		if t := f.Annotations[annotGroup]; len(t) > 0 {
 			title = t[0]
 		}

@@ -30,7 +30,7 @@ func foldProperties(c *cobra.Command, args []string) []string {
 	if c.Flags().Lookup("property") == nil {
 		return args
 	}
-	var out []string
+	out := make([]string, 0, len(args)) // not nil, which cobra takes for the program's own
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]

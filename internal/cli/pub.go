@@ -12,7 +12,9 @@ import (
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
-func pubCommand(p Process) *cobra.Command {
+func pubCommand(p Process) *cobra.Command { return newPublisher(p).command }
+
+func newPublisher(p Process) *publisher {
 	c := &cobra.Command{
 		Use:   "pub",
 		Short: "Publish messages",
@@ -38,7 +40,7 @@ func pubCommand(p Process) *cobra.Command {
 	g.seconds(&x.timeout, "timeout", "W", "longest wait for an acknowledgement; 0: for ever")
 	x.clientFlags = newClient(c, p, x.run)
 	x.sinks = map[string]map[string]sink{"publish": x.message.sinks()}
-	return c
+	return x
 }
 
 // inFlight is how many messages wait for their acknowledgement at most, before
