@@ -188,9 +188,14 @@ func (c *Client) onPublish(l *link, b []byte, hdr int, at time.Time, inline *[]a
 			return &packet.Error{Code: packet.ReceiveMaximumExceeded, Text: "more messages in flight than the client takes"}
 		}
 		x := c.opened[p.ID]
-		c.toAck.push(toAck{id: p.ID, qos: 2})
 		if dup {
 			c.stats.Duplicates++
+			if x != nil && !x.ready && x.gen == l.gen { // one PUBREC answers both
+				return nil
+			}
+		}
+		c.toAck.push(toAck{id: p.ID, qos: 2})
+		if dup {
 			if x != nil && !x.ready { // its handler has not ended
 				x.place, x.gen = place, l.gen
 				return nil
