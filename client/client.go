@@ -193,11 +193,15 @@ func (c *Client) Disconnect(ctx context.Context) error {
 // packet.DisconnectWithWillMessage, or a new Session Expiry Interval.
 func (c *Client) DisconnectWith(ctx context.Context, d *packet.Disconnect) error {
 	c.mu.Lock()
+	begun := c.leaving && !c.ended // by another call, which this one waits for
 	if l := c.link; l != nil && !c.leaving && !c.ended {
-		c.leaving = true
+		c.leaving, begun = true, true
 		c.out = d.Append(c.grow(), l.version)
+		c.stats.PacketsOut++
 		c.changed.tell()
-		c.mu.Unlock()
+	}
+	c.mu.Unlock()
+	if begun {
 		t := time.NewTimer(c.o.AckTimeout)
 		defer t.Stop()
 		select {
@@ -205,8 +209,6 @@ func (c *Client) DisconnectWith(ctx context.Context, d *packet.Disconnect) error
 		case <-t.C:
 		case <-ctx.Done():
 		}
-	} else {
-		c.mu.Unlock()
 	}
 	c.end(nil)
 	c.finishUnlessRunning()

@@ -29,7 +29,7 @@ func serve(t testing.TB, o broker.Options) (b *broker.Broker, url string) {
 	t.Helper()
 	o.NoListeners = true
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = quiet()
 	}
 	b, err := broker.New(o)
 	if err != nil {
@@ -107,3 +107,5 @@ func none(t testing.TB, ch <-chan *client.Received) {
 	default:
 	}
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
