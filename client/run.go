@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -347,10 +346,7 @@ func (c *Client) establish(l *link, attempt int) {
 	}
 	c.session = Session{
 		Server: l.server, Version: l.version, ClientID: id, Connack: l.ack, Local: l.LocalAddr(), Remote: l.RemoteAddr(),
-	}
-	if t, ok := l.Conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
-		s := t.ConnectionState()
-		c.session.TLS = &s
+		TLS: dial.State(l.Conn),
 	}
 	if !l.ack.SessionPresent {
 		c.forget()

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -177,29 +175,11 @@ func publishHint(r packet.Reason) string {
 // classifyDial reads the failure of a connection before MQTT begins on it; code
 // 0: it is none.
 func classifyDial(err error) (code int, hint string) {
-	var name *net.DNSError
-	var failed *dial.Error
-	switch {
-	case errors.As(err, &name):
-		code = exitName
-	case isTLS(err):
-		code = exitTLS
-	case errors.As(err, &failed):
-		code = map[dial.Phase]int{dial.DNS: exitName, dial.TCP: exitNoConnection, dial.TLS: exitTLS, dial.WebSocket: exitWebSocket}[failed.Phase]
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+	code = map[dial.Phase]int{dial.DNS: exitName, dial.TCP: exitNoConnection, dial.TLS: exitTLS, dial.WebSocket: exitWebSocket}[dial.PhaseOf(err)]
+	if code == 0 && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)) {
 		code = exitNoConnection
 	}
 	return code, dial.Hint(err)
-}
-
-// isTLS tells errors of TLS that do not come from making a connection: a server
-// may refuse a client's certificate after the handshake.
-func isTLS(err error) bool {
-	var alert tls.AlertError
-	var verify *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var unknown x509.UnknownAuthorityError
-	return errors.As(err, &alert) || errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &unknown)
 }
 
 // misuse is a usage error of a client command, whose help tells its flags.

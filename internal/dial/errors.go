@@ -45,6 +45,25 @@ func (e *Error) Unwrap() error { return e.Err }
 // Timeout tells whether time was up.
 func (e *Error) Timeout() bool { return isTimeout(e.Err) }
 
+// PhaseOf is the phase of making a connection that an error is of, 0: it is of
+// none. What TLS says later is of TLS, too: with TLS 1.3 a server refuses a
+// client's certificate after the handshake.
+func PhaseOf(err error) Phase {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Phase
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return DNS
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
+		return TLS
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return TLS
+	}
+	return 0
+}
+
 // fail makes an Error; where the context has ended, that is the cause, whatever
 // came of it.
 func fail(ctx context.Context, p Phase, address string, err error) error {

@@ -2,6 +2,7 @@ package dial
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -66,6 +67,21 @@ func TestHint(t *testing.T) {
 			t.Errorf("%v: hint %q", err, h)
 		}
 	}
+}
+
+func TestPhaseOf(t *testing.T) {
+	f := func(err error, want Phase) {
+		t.Helper()
+		if got := PhaseOf(fmt.Errorf("connect: %w", err)); got != want {
+			t.Errorf("%v is of %v, want %v", err, got, want)
+		}
+	}
+	f(&Error{Phase: WebSocket, Err: &net.DNSError{}}, WebSocket)
+	f(&net.DNSError{}, DNS)
+	f(&net.OpError{Op: "remote error", Err: errors.New("tls: x")}, TLS)
+	f(&tls.CertificateVerificationError{Err: errors.New("x")}, TLS)
+	f(&net.OpError{Op: "read", Err: errors.New("x")}, 0)
+	f(io.EOF, 0)
 }
 
 // TestHintAlert: what the other end says of this client's certificate.

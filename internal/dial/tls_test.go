@@ -106,8 +106,8 @@ func TestNoClientCertificate(t *testing.T) {
 		defer conn.Close()
 		_, err = conn.Read(make([]byte, 1))
 	}
-	if h := Hint(err); !strings.Contains(h, "wants a client certificate") {
-		t.Errorf("error %v, hint %q", err, h)
+	if h := Hint(err); !strings.Contains(h, "wants a client certificate") || PhaseOf(err) != TLS {
+		t.Errorf("error %v of phase %v, hint %q", err, PhaseOf(err), h)
 	}
 }
 
