@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 //	connected NET ADDRESS  connect as an MQTT client, over tcp or unix, and stay
 //	queue ADDRESS CLIENT N  publish N messages, acknowledged, to the topic t, to which CLIENT has a durable subscription and is away;
 //	                        over unix
+//	port VAR        put the host:port of the program's TCP listener into $VAR, after await
+//	until PROGRAM ARG...  run it again and again, until it ends with 0
 //	flip FILE...    change a byte in the middle of files
 //	same A B        two directories have the same files with the same contents
 func TestScripts(t *testing.T) {
@@ -55,6 +57,8 @@ func TestScripts(t *testing.T) {
 			"occupy":    occupy,
 			"connected": connected,
 			"queue":     queue,
+			"port":      port,
+			"until":     until,
 			"flip":      flip,
 			"same":      same,
 		},
@@ -260,6 +264,38 @@ func exchange(ts *testscript.TestScript, c net.Conn, packet string, n int) {
 	ts.Check(err)
 	_, err = io.ReadFull(c, make([]byte, n))
 	ts.Check(err)
+}
+
+func port(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: port VAR")
+	}
+	found := regexp.MustCompile(`url=tcp://(\S+:\d+)`).FindStringSubmatch(ts.ReadFile("log"))
+	if found == nil {
+		ts.Fatalf("the log names no TCP listener:\n%s", ts.ReadFile("log"))
+	}
+	ts.Setenv(args[0], found[1])
+}
+
+// until is for what another program in the background brings about.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: until PROGRAM ARG...")
+	}
+	deadline := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			ts.Fatalf("it still fails: %v", err)
+		}
+	}
 }
 
 func flip(ts *testscript.TestScript, neg bool, args []string) {
