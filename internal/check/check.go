@@ -61,6 +61,11 @@ type Options struct {
 	Prefix string
 	// MaxPayload is the longest payload to try, in bytes. 0: 1 MiB.
 	MaxPayload int
+	// IDPrefix is in front of every client identifier, for a server that lets in
+	// only such; empty: mc.
+	IDPrefix string
+	// ConnectTimeout limits the making of a connection below MQTT. 0: 10 s.
+	ConnectTimeout time.Duration
 	// Timeout ends a check. 0: 60 s.
 	Timeout time.Duration
 	// Patience is how long an answer is awaited. 0: 5 s.
@@ -94,6 +99,16 @@ func (r *Report) Count(s Status) (n int) {
 		}
 	}
 	return n
+}
+
+// Broken are the names of the checks that found a broken promise.
+func (r *Report) Broken() (names []string) {
+	for _, f := range r.Findings {
+		if f.Status == Broken {
+			names = append(names, f.Name)
+		}
+	}
+	return names
 }
 
 // RefusedError is a server's refusal of every connection.
@@ -138,6 +153,12 @@ func Run(ctx context.Context, o Options, each func(Finding)) (*Report, error) {
 func (o *Options) setDefaults() {
 	if o.MaxPayload == 0 {
 		o.MaxPayload = 1 << 20
+	}
+	if o.IDPrefix == "" {
+		o.IDPrefix = "mc"
+	}
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = 10 * time.Second
 	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute

@@ -237,8 +237,10 @@ func longestClientID(ctx context.Context, t *trial) error {
 	}
 	if ok, err := works(least); err != nil {
 		return err
-	} else if !ok {
+	} else if !ok && t.o.IDPrefix == "mc" {
 		return broken("%d letters and digits: %s", least, refusal)
+	} else if !ok {
+		return unknown("%d bytes: %s", least, refusal)
 	}
 	n, err := search(least, 65535, works)
 	if err != nil {

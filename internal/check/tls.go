@@ -91,7 +91,7 @@ func handshake(ctx context.Context, t *trial, change func(*tls.Config)) (*tls.Co
 		}
 		change(o.TLS)
 	}
-	nc, err := t.o.Server.Dial(ctx, o)
+	nc, err := t.dial(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("TLS: %w", err)
 	}

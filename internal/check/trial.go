@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"time"
 
+	"github.com/myelin-mqtt/myelin/internal/dial"
 	"github.com/myelin-mqtt/myelin/packet"
 )
 
@@ -51,8 +53,9 @@ func (t *trial) value(name string, v any) {
 func (t *trial) topic(name string) string { return t.prefix + t.name + "/" + name }
 
 // id is a client identifier that nobody else has, of the form that every server
-// must take [MQTT-3.1.3-5]: at most 23 letters and digits.
-func (t *trial) id() string { return fmt.Sprintf("mc%s%d", t.nonce, t.ids.Add(1)) }
+// must take [MQTT-3.1.3-5], at most 23 letters and digits, unless IDPrefix makes
+// another of it.
+func (t *trial) id() string { return fmt.Sprintf("%s%s%d", t.o.IDPrefix, t.nonce, t.ids.Add(1)) }
 
 // v5 skips the check where the version has no such thing.
 func (t *trial) v5() error {
@@ -187,7 +190,7 @@ func (t *trial) try(ctx context.Context, k packet.Connect) (*conn, error) {
 
 // raw makes a network connection, over which nothing has been said.
 func (t *trial) raw(ctx context.Context, v packet.Version) (*conn, error) {
-	nc, err := t.o.Server.Dial(ctx, t.o.Net)
+	nc, err := t.dial(ctx, t.o.Net)
 	if err != nil {
 		return nil, err
 	}
@@ -195,6 +198,13 @@ func (t *trial) raw(ctx context.Context, v packet.Version) (*conn, error) {
 	go c.listen() // until cut, which tidy calls at the latest
 	t.conns = append(t.conns, c)
 	return c, nil
+}
+
+// dial makes a network connection.
+func (t *trial) dial(ctx context.Context, o dial.Options) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.o.ConnectTimeout)
+	defer cancel()
+	return t.o.Server.Dial(ctx, o)
 }
 
 // tidyTime is how long tidying up may take.
