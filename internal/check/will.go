@@ -129,7 +129,7 @@ func willDelay(ctx context.Context, t *trial) error {
 	if took < (delay-1)*time.Second {
 		return broken("the will comes after %s, its delay is %d s", short(took), delay)
 	}
-	t.tell("%s for %d s", short(took), delay)
+	t.tell("after %s, the delay is %d s", short(took), delay)
 	t.value("ms", millis(took))
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 // that say how to connect (clientflags.go), the environment and the file that
 // set flags (clientsource.go), and the exit codes (exit.go).
 func clientCommands(p Process) []*cobra.Command {
-	return []*cobra.Command{pubCommand(p), subCommand(p), rrCommand(p), benchCommand(p)}
+	return []*cobra.Command{pubCommand(p), subCommand(p), rrCommand(p), benchCommand(p), serverCheckCommand(p)}
 }
 
 // newClient gives a command what all clients have: the flags of a connection,
