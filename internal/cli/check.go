@@ -30,7 +30,8 @@ func serverCheckCommand(p Process) *cobra.Command {
 			"what it made: it can be run against a server that is in use.\n\n" +
 			"A check ends as kept, broken (a promise is not kept), absent (an optional feature that the server says it has\n" +
 			"not), unknown (it could not be found out, such as where access is denied) or skipped (it does not apply). The\n" +
-			"exit code is 1 if anything is broken.",
+			"exit code is 1 if anything is broken. `myelin check --list` names all checks.\n\n" +
+			"The flags say which server and who asks. What a check has to choose for itself, such as -i and -k, is refused.",
 		Example: "  myelin check mqtt://localhost:1883\n" +
 			"  myelin check mqtts://broker.example:8883 --cafile ca.pem -u kitchen --password-file password\n" +
 			"  myelin check ws://localhost:8083/mqtt --only sessions --only will\n" +
