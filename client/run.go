@@ -175,6 +175,10 @@ func (c *Client) dial(ctx context.Context, s server, clean bool) (*link, error) 
 	if ctx.Err() != nil {
 		err = fmt.Errorf("wait for CONNACK: %w", context.Cause(ctx))
 	}
+	var r *ReasonError
+	if !errors.As(err, &r) { // else it spoke MQTT
+		err = s.to.Advise(err)
+	}
 	return nil, err
 }
 
@@ -266,7 +270,7 @@ func (c *Client) hear(l *link, buf *[]byte) (b []byte, n int, err error) {
 	for {
 		n, _, err := packet.Frame(*buf, int(c.o.MaxPacket))
 		if err != nil {
-			return nil, 0, fmt.Errorf("wait for CONNACK: %w", err)
+			return nil, 0, fmt.Errorf("wait for CONNACK: %w", dial.NotMQTT(*buf, err))
 		}
 		if n > 0 {
 			if c.o.Trace.Packet != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log"
 	"net"
 	"net/http/httptest"
 	"path/filepath"
@@ -65,6 +66,51 @@ func TestTransports(t *testing.T) {
 		}
 		f("unix", unix, "tcp")
 	}
+}
+
+// TestNotMQTT: a server with another protocol is told from one that is broken.
+func TestNotMQTT(t *testing.T) {
+	b, _ := serve(t, broker.Options{})
+	ws, err := b.Listen(broker.Listener{URL: "ws://127.0.0.1:0/mqtt"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, _ := certificate()
+	web := httptest.NewServer(nil)
+	defer web.Close()
+	safe := httptest.NewUnstartedServer(nil)
+	safe.Config.ErrorLog = log.New(io.Discard, "", 0)
+	safe.StartTLS()
+	defer safe.Close()
+	f := func(url, text, hint string) {
+		t.Helper()
+		_, err := client.Dial(ctx(t), url, client.Options{})
+		if err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(client.Hint(err), hint) {
+			t.Errorf("%s: %v, hint %q, want %s, %s", url, err, client.Hint(err), text, hint)
+		}
+	}
+	says := func(answer string) string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			defer ln.Close()
+			if c, err := ln.Accept(); err == nil {
+				_, _ = io.WriteString(c, answer)
+				_ = c.(*net.TCPConn).CloseWrite()
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			}
+		}()
+		return "mqtt://" + ln.Addr().String()
+	}
+	f(says("HTTP/1.1 400 Bad Request\r\n\r\n"), "wait for CONNACK: the server speaks HTTP there", "try ws://")
+	f(says("\x15\x03\x01\x00\x02\x02\x46"), "wait for CONNACK: the server speaks TLS there", "try mqtts://")
+	f("mqtt"+strings.TrimPrefix(safe.URL, "https"), "CONNACK", "")
+	f("mqtt://"+secured(t, own, ws), "CONNACK", "")
+	f("ws"+strings.TrimPrefix(web.URL, "http")+"/x", "HTTP 404 Not Found", "path")
+	f("ws"+strings.TrimPrefix(safe.URL, "https"), "HTTP 400 Bad Request: Client sent an HTTP request to an HTTPS server", "wss://")
 }
 
 // certificate is one for loopback, and who trusts it.

@@ -137,7 +137,7 @@ func statusError(a *http.Response) error {
 	if a.StatusCode/100 == 3 {
 		e.Location = printable(a.Header.Get("Location"), 200)
 	}
-	if a.Body != nil && strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain") {
+	if kind := a.Header.Get("Content-Type"); kind == "" || strings.HasPrefix(kind, "text/plain") {
 		b := make([]byte, 400)
 		n, _ := io.ReadFull(a.Body, b)
 		first, _, _ := strings.Cut(strings.TrimSpace(string(b[:n])), "\n")

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -60,22 +61,54 @@ func Hint(err error) string {
 	return ""
 }
 
-// Hint is Hint(err), and what the address gives away where a broker took the
-// connection and ended it, or said nothing, before it spoke MQTT.
-func (t Target) Hint(err error) string {
-	if h := Hint(err); h != "" {
-		return h
+// Advise gives a Hint to the error of a server that took the connection and
+// ended it, or said nothing or nonsense, before it spoke MQTT: where the port is
+// one that mostly has another protocol.
+func (t Target) Advise(err error) error {
+	if hint := t.other(); hint != "" && Hint(err) == "" && !errors.Is(err, context.Canceled) {
+		return &advised{err, hint}
 	}
-	if _, ok := errors.AsType[*Error](err); ok || errors.Is(err, context.Canceled) {
-		return ""
-	}
-	switch {
-	case t.Scheme == "tcp" && (t.Port == "8883" || t.Port == "8884" || t.Port == "443"):
-		return fmt.Sprintf("port %s mostly is for TLS: try %s", t.Port, Target{Scheme: "tls", Host: t.Host, Port: t.Port})
-	case t.Scheme == "tcp" && (t.Port == "80" || t.Port == "8080" || t.Port == "8083" || t.Port == "9001"):
-		return fmt.Sprintf("port %s mostly is for WebSocket: try %s", t.Port, Target{Scheme: "ws", Host: t.Host, Port: t.Port, Path: "/mqtt"})
+	return err
+}
+
+// other says what the port mostly has in place of what the scheme says.
+func (t Target) other() string {
+	to := Target{Host: t.Host, Port: t.Port, Path: "/mqtt"}
+	switch t.Scheme + ":" + t.Port {
+	case "tcp:8883", "tcp:8884":
+		to.Scheme, to.Path = "tls", ""
+		return fmt.Sprintf("port %s mostly is for TLS: try %s", t.Port, to)
+	case "tcp:80", "tcp:8080", "tcp:8083", "tcp:9001":
+		to.Scheme = "ws"
+		return fmt.Sprintf("port %s mostly is for WebSocket: try %s", t.Port, to)
+	case "tcp:443", "tcp:8084", "tls:443", "tls:8084":
+		to.Scheme = "wss"
+		return fmt.Sprintf("port %s mostly is for WebSocket with TLS: try %s", t.Port, to)
 	}
 	return ""
+}
+
+// advised is an error with a hint.
+type advised struct {
+	error
+	hint string
+}
+
+func (e *advised) Unwrap() error { return e.error }
+
+// Hint is what to try.
+func (e *advised) Hint() string { return e.hint }
+
+// NotMQTT is err, the fault in the first bytes of a server's answer, or says
+// that they are of another protocol.
+func NotMQTT(answer []byte, err error) error {
+	switch head := string(answer[:min(len(answer), 5)]); {
+	case strings.HasPrefix(head, "\x15\x03"): // an alert of TLS
+		return &advised{fmt.Errorf("the server speaks TLS there: %w", err), "try mqtts:// for mqtt://"}
+	case head == "HTTP/":
+		return &advised{fmt.Errorf("the server speaks HTTP there: %w", err), "try ws:// for mqtt://, or wss:// for mqtts://"}
+	}
+	return err
 }
 
 // hintNetwork is for names and addresses.

@@ -105,20 +105,41 @@ func TestHintAlert(t *testing.T) {
 	f("something else", "")
 }
 
-func TestTargetHint(t *testing.T) {
+func TestAdvise(t *testing.T) {
 	f := func(address string, err error, hint string) {
 		t.Helper()
-		if h := parse(t, address).Hint(err); !strings.Contains(h, hint) || (h == "") != (hint == "") {
+		advised := parse(t, address).Advise(err)
+		if !errors.Is(advised, err) || advised.Error() != err.Error() {
+			t.Errorf("%v became %v", err, advised)
+		}
+		if h := Hint(fmt.Errorf("x: %w", advised)); !strings.Contains(h, hint) || (h == "") != (hint == "") {
 			t.Errorf("%s, %v: hint %q, want %q", address, err, h, hint)
 		}
 	}
 	f("mqtt://h:8883", io.EOF, "try tls://h:8883")
 	f("mqtt://u:secret@h:8083", context.DeadlineExceeded, "try ws://h:8083/mqtt")
+	f("mqtt://h:443", io.EOF, "try wss://h:443/mqtt")
+	f("mqtts://h:443", io.EOF, "try wss://h:443/mqtt")
 	f("mqtt://h:8883", context.Canceled, "")
-	f("mqtt://h:8883", &Error{Phase: TCP, Err: errors.New("x")}, "")
 	f("mqtt://h:8883", &Error{Phase: TCP, Err: syscall.ECONNREFUSED}, "nothing listens")
 	f("mqtt://h", io.EOF, "")
 	f("mqtts://h", io.EOF, "")
+}
+
+func TestNotMQTT(t *testing.T) {
+	bad := errors.New("bad packet")
+	f := func(answer, text, hint string) {
+		t.Helper()
+		err := NotMQTT([]byte(answer), bad)
+		if err.Error() != text || !errors.Is(err, bad) || Hint(err) != hint {
+			t.Errorf("%q: %v, hint %q, want %s, hint %q", answer, err, Hint(err), text, hint)
+		}
+	}
+	f("", "bad packet", "")
+	f("\x15", "bad packet", "")
+	f("\x15\x03\x03\x00\x02", "the server speaks TLS there: bad packet", "try mqtts:// for mqtt://")
+	f("HTTP/1.1 400 Bad Request", "the server speaks HTTP there: bad packet", "try ws:// for mqtt://, or wss:// for mqtts://")
+	f("HTTP", "bad packet", "")
 }
 
 func TestPrintable(t *testing.T) {
