@@ -32,7 +32,7 @@ endif
 	$(GO) test $(RACE) -timeout 10m $(PACKAGES)
 ifneq ($(RACE),)
 	@echo "make: once more without the race detector, what counts allocations and bytes"
-	$(GO) test -timeout 10m -run 'Alloc|Garbage|Size|Memory|ManyRetained' ./packet ./broker ./internal/transport ./internal/route
+	$(GO) test -timeout 10m -run 'Alloc|Garbage|Size|Memory|ManyRetained' ./packet ./client ./broker ./internal/transport ./internal/route
 endif
 
 fuzz: ## each fuzz target for a minute (FUZZTIME=10s for less)

@@ -61,17 +61,25 @@ func (c *Client) blocks() (over func()) {
 // is acknowledged or given up, unless an error is returned. It must not block.
 // m and its payload may be changed when PublishAsync returns.
 func (c *Client) PublishAsync(ctx context.Context, m *Message, done func(Receipt, error)) error {
-	var now uint32
-	if m.HasExpiry || c.o.Store != nil {
-		now = uint32(time.Now().Unix())
+	var p *packet.Publish
+	err := error(nil)
+	if m.QoS > 0 {
+		p, err = c.copyOf(m)
+	} else {
+		err = m.Check()
 	}
-	p, err := packet.NewPublish(m, now)
 	if err != nil {
 		return fmt.Errorf("check the message: %w", err)
 	}
 	for {
+		var wait bool
+		var batch uint64
 		c.mu.Lock()
-		wait, batch, err := c.accept(p, done)
+		if m.QoS > 0 {
+			wait, batch, err = c.accept(p, done)
+		} else {
+			wait, err = c.accept0(m, done)
+		}
 		var changed <-chan struct{}
 		if wait {
 			changed = c.changed.wait()
@@ -98,7 +106,16 @@ func (c *Client) PublishAsync(ctx context.Context, m *Message, done func(Receipt
 	}
 }
 
-// accept takes a message, or says that it must wait. batch is the batch of
+// copyOf checks and copies a message.
+func (c *Client) copyOf(m *Message) (*packet.Publish, error) {
+	var now uint32
+	if m.HasExpiry || c.o.Store != nil {
+		now = uint32(time.Now().Unix())
+	}
+	return packet.NewPublish(m, now)
+}
+
+// accept takes a message of QoS 1 or 2, or says that it must wait. batch is the batch of
 // records that keeps it, 0: none. mu is held.
 func (c *Client) accept(p *packet.Publish, done func(Receipt, error)) (wait bool, batch uint64, err error) {
 	if c.ended || c.leaving {
@@ -108,10 +125,6 @@ func (c *Client) accept(p *packet.Publish, done func(Receipt, error)) (wait bool
 		if err := c.link.allows(p); err != nil {
 			return false, 0, err
 		}
-	}
-	if p.QoS() == 0 {
-		wait, err = c.accept0(p, done)
-		return wait, 0, err
 	}
 	if c.snd.Queued() > 0 || c.snd.Room() == 0 {
 		if wait, err := c.room(p); wait || err != nil {
@@ -132,12 +145,19 @@ func (c *Client) accept(p *packet.Publish, done func(Receipt, error)) (wait bool
 	return false, batch, nil
 }
 
-// accept0 is accept for a QoS 0 message.
-func (c *Client) accept0(p *packet.Publish, done func(Receipt, error)) (wait bool, err error) {
+// accept0 is accept for a QoS 0 message, which is not copied but into what leaves.
+func (c *Client) accept0(m *Message, done func(Receipt, error)) (wait bool, err error) {
+	l := c.link
 	switch {
-	case c.link == nil && !c.o.QueueQoS0:
+	case c.ended || c.leaving:
+		return false, c.closedError()
+	case l == nil && !c.o.QueueQoS0:
 		return false, ErrNotConnected
-	case c.link == nil:
+	case l == nil:
+		p, err := c.copyOf(m)
+		if err != nil {
+			return false, err
+		}
 		if wait, err := c.room(p); wait || err != nil {
 			return wait, err
 		}
@@ -149,7 +169,18 @@ func (c *Client) accept0(p *packet.Publish, done func(Receipt, error)) (wait boo
 	case len(c.out) >= outFull:
 		return false, ErrQueueFull
 	}
-	return false, c.send0(p, done)
+	if err := l.permits(0, m.Retain, packet.SizeMessage(m, l.version, packet.PublishOpts{})); err != nil {
+		return false, err
+	}
+	o := packet.PublishOpts{Retain: m.Retain, Expiry: m.Expiry}
+	if l.version >= packet.V5 {
+		o.Alias, o.OmitTopic = l.aliases.of([]byte(m.Topic))
+	}
+	c.out = packet.AppendMessage(c.grow(), m, l.version, o)
+	c.stats.Sent++
+	c.stats.PacketsOut++
+	c.put0(done)
+	return false, nil
 }
 
 // room makes room in the queue for one more, or says what becomes of it.
@@ -184,12 +215,16 @@ func size(p *packet.Publish) int { return len(p.Topic()) + len(p.Payload()) }
 
 // allows judges a message by what the server said.
 func (l *link) allows(p *packet.Publish) error {
+	return l.permits(p.QoS(), p.Retain(), packet.SizePublish(p, l.version, packet.PublishOpts{QoS: p.QoS()}))
+}
+
+func (l *link) permits(q packet.QoS, retain bool, size int) error {
 	switch {
-	case p.QoS() > l.maxQoS: // [MQTT-3.2.2-11]
-		return fmt.Errorf("publish at QoS %d: %w", p.QoS(), ErrUnsupported)
-	case p.Retain() && l.ack.RetainAvailable != nil && !*l.ack.RetainAvailable: // [MQTT-3.2.2-14]
+	case q > l.maxQoS: // [MQTT-3.2.2-11]
+		return fmt.Errorf("publish at QoS %d: %w", q, ErrUnsupported)
+	case retain && l.ack.RetainAvailable != nil && !*l.ack.RetainAvailable: // [MQTT-3.2.2-14]
 		return fmt.Errorf("publish with RETAIN: %w", ErrUnsupported)
-	case l.maxPacket > 0 && packet.SizePublish(p, l.version, packet.PublishOpts{QoS: p.QoS()}) > int(l.maxPacket):
+	case l.maxPacket > 0 && size > int(l.maxPacket):
 		return ErrTooLong // [MQTT-3.2.2-15]
 	}
 	return nil
@@ -259,10 +294,15 @@ func (c *Client) send0(p *packet.Publish, done func(Receipt, error)) error {
 		return err
 	}
 	c.put(p, packet.PublishOpts{Expiry: left})
+	c.put0(done)
+	return nil
+}
+
+// put0 has done called when what leaves was written.
+func (c *Client) put0(done func(Receipt, error)) {
 	if done != nil {
 		c.written = append(c.written, completion{done: done})
 	}
-	return nil
 }
 
 func (c *Client) put(p *packet.Publish, o packet.PublishOpts) {

@@ -143,11 +143,12 @@ func AppendPublish(dst []byte, p *Publish, v Version, o PublishOpts) []byte {
 // SizePublish is the length of the whole packet that AppendPublish makes, the payload included even with NoPayload.
 func SizePublish(p *Publish, v Version, o PublishOpts) int { return sizePublish(p, v, &o, false) }
 
-// bodySize is the Remaining Length and the length of the properties.
-func bodySize(p *Publish, v Version, o *PublishOpts, own bool) (n, props int) {
-	n = 2 + len(p.b) - int(p.pay)
+// bodySize is the Remaining Length and the length of the properties, given the lengths of the topic, of the
+// properties that the message itself has, and of the payload.
+func (o *PublishOpts) bodySize(topic, own, payload int, v Version) (n, props int) {
+	n = 2 + payload
 	if !o.omitTopic(v) {
-		n += len(p.Topic())
+		n += topic
 	}
 	if o.QoS > 0 {
 		n += 2
@@ -155,19 +156,7 @@ func bodySize(p *Publish, v Version, o *PublishOpts, own bool) (n, props int) {
 	if v < V5 {
 		return n, 0
 	}
-	props = int(p.pay - p.prop)
-	if p.alsAt != 0 {
-		props -= 3
-	}
-	if p.subID && !own {
-		for b := p.Props(); len(b) > 0; {
-			size := propSize(b)
-			if PropID(b[0]) == PropSubscriptionID {
-				props -= size
-			}
-			b = b[size:]
-		}
-	}
+	props = own
 	if o.Alias != 0 {
 		props += 3
 	}
@@ -175,6 +164,26 @@ func bodySize(p *Publish, v Version, o *PublishOpts, own bool) (n, props int) {
 		props += 1 + varintLen(int(id))
 	}
 	return n + varintLen(props) + props, props
+}
+
+// bodySize is that of PublishOpts for p.
+func bodySize(p *Publish, v Version, o *PublishOpts, own bool) (n, props int) {
+	if v >= V5 {
+		props = int(p.pay - p.prop)
+		if p.alsAt != 0 {
+			props -= 3
+		}
+		if p.subID && !own {
+			for b := p.Props(); len(b) > 0; {
+				size := propSize(b)
+				if PropID(b[0]) == PropSubscriptionID {
+					props -= size
+				}
+				b = b[size:]
+			}
+		}
+	}
+	return o.bodySize(len(p.Topic()), props, len(p.b)-int(p.pay), v)
 }
 
 func sizePublish(p *Publish, v Version, o *PublishOpts, own bool) int {
@@ -187,8 +196,7 @@ func (o *PublishOpts) omitTopic(v Version) bool { return o.OmitTopic && o.Alias 
 // appendPublish does the work of AppendPublish. own keeps p's own Subscription Identifiers.
 func appendPublish(dst []byte, p *Publish, v Version, o *PublishOpts, own bool) []byte {
 	n, props := bodySize(p, v, o, own)
-	first := byte(PUBLISH)<<4 | byte(bit(o.Dup && o.QoS > 0))<<3 | byte(o.QoS)<<1 | byte(bit(o.Retain))
-	dst = appendVarint(append(dst, first), n)
+	dst = o.appendHead(dst, n)
 	if o.omitTopic(v) {
 		dst = append(dst, 0, 0)
 	} else {
@@ -200,18 +208,29 @@ func appendPublish(dst []byte, p *Publish, v Version, o *PublishOpts, own bool) 
 	}
 	if v >= V5 {
 		dst = appendVarint(dst, props)
-		dst = appendProps(dst, p, o.Expiry, own)
-		if o.Alias != 0 {
-			dst = binary.BigEndian.AppendUint16(append(dst, byte(PropTopicAlias)), o.Alias)
-		}
-		for _, id := range o.SubIDs {
-			dst = appendVarint(append(dst, byte(PropSubscriptionID)), int(id))
-		}
+		dst = o.appendProps(appendProps(dst, p, o.Expiry, own))
 	}
 	if o.NoPayload {
 		return dst
 	}
 	return append(dst, p.b[p.pay:]...)
+}
+
+// appendHead appends the fixed header in front of n bytes.
+func (o *PublishOpts) appendHead(dst []byte, n int) []byte {
+	first := byte(PUBLISH)<<4 | byte(bit(o.Dup && o.QoS > 0))<<3 | byte(o.QoS)<<1 | byte(bit(o.Retain))
+	return appendVarint(append(dst, first), n)
+}
+
+// appendProps appends the properties that belong to the target.
+func (o *PublishOpts) appendProps(dst []byte) []byte {
+	if o.Alias != 0 {
+		dst = binary.BigEndian.AppendUint16(append(dst, byte(PropTopicAlias)), o.Alias)
+	}
+	for _, id := range o.SubIDs {
+		dst = appendVarint(append(dst, byte(PropSubscriptionID)), int(id))
+	}
+	return dst
 }
 
 // appendProps appends the properties that go on to others: all as they are and in their order, but for the alias, the

@@ -32,6 +32,7 @@ var (
 	errTrailing    = &Error{MalformedPacket, "bytes after the last field"}
 	errVarint      = &Error{MalformedPacket, "variable byte integer: more than four bytes"}
 	errMinimal     = &Error{MalformedPacket, "variable byte integer: not the shortest form"}
+	errTextLong    = &Error{MalformedPacket, "message: text longer than 65,535 bytes"}
 	errUTF8        = &Error{MalformedPacket, "string: not UTF-8, or U+0000 in it"}
 	errZeroID      = &Error{ProtocolError, "packet identifier 0"}
 	errAuthVersion = &Error{MalformedPacket, "AUTH before version 5.0"}

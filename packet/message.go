@@ -21,69 +21,96 @@ type Message struct {
 }
 
 // NewPublish makes a Publish out of a message, as if it had been received in version 5.0 and kept at the second now.
-// Errors are *Error and say what the wire forbids.
+// Errors are *Error and say what the wire forbids, see Check.
 func NewPublish(m *Message, now uint32) (*Publish, error) {
-	if err := m.check(); err != nil {
+	if err := m.Check(); err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, lengthOf(m, V5))
-	first := byte(PUBLISH)<<4 | byte(m.QoS)<<1 | byte(bit(m.Retain))
-	b = appendTo(b, first, m, V5)
-	_, used, err := varint(b[1:])
-	if err != nil {
-		return nil, err
-	}
+	o := PublishOpts{QoS: m.QoS, Retain: m.Retain, Expiry: m.Expiry}
 	p := new(Publish)
-	if err := p.Parse(b, 1+used, V5); err != nil {
-		return nil, err
-	}
-	if m.QoS > 0 { // the identifier was there for Parse only
-		p.ID = 0
-		PatchID(b, int(p.topEnd), 0)
-	}
+	p.locate(AppendMessage(make([]byte, 0, SizeMessage(m, V5, o)), m, V5, o), V5)
 	p.At = now
 	return p, nil
 }
 
-// check refuses what could not be encoded. What could be encoded and is wrong is found by Parse.
-func (m *Message) check() error {
-	size := len(m.Topic) + len(m.Payload)
-	long := max(len(m.Topic), len(m.ContentType), len(m.ResponseTopic), len(m.Correlation))
-	for _, u := range m.User {
-		long = max(long, len(u.Key), len(u.Value))
-		size += len(u.Key) + len(u.Value)
-	}
+// Check refuses what no PUBLISH of version 5.0 may say. Errors are *Error.
+func (m *Message) Check() error {
 	switch {
 	case m.QoS > ExactlyOnce:
 		return errPublishQoS
-	case long > maxField:
-		return &Error{MalformedPacket, "message: text longer than 65,535 bytes"}
-	case size > MaxRemaining || lengthOf(m, V5) > MaxRemaining:
+	case m.Topic == "":
+		return errTopicEmpty // [MQTT-4.7.3-1]
+	case max(len(m.Topic), len(m.ContentType), len(m.ResponseTopic), len(m.Correlation)) > maxField:
+		return errTextLong
+	case m.PayloadFormat > 1:
+		return inProperty(PropPayloadFormat, errPropBool)
+	case !validString(bytesOf(m.ContentType)):
+		return inProperty(PropContentType, errUTF8)
+	case checkTopic(bytesOf(m.ResponseTopic)) != nil: // [MQTT-3.3.2-14]
+		return inProperty(PropResponseTopic, errResponse)
+	}
+	for i := range m.User { // [MQTT-1.5.7-1]
+		u := &m.User[i]
+		if max(len(u.Key), len(u.Value)) > maxField {
+			return errTextLong
+		}
+		if !validString(bytesOf(u.Key)) || !validString(bytesOf(u.Value)) {
+			return inProperty(PropUser, errUTF8)
+		}
+	}
+	if SizeMessage(m, V5, PublishOpts{QoS: m.QoS}) > MaxRemaining {
 		return errTooLarge
 	}
-	return nil
+	return checkTopic(bytesOf(m.Topic)) // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
 }
 
-// body is the message as the rest of a PUBLISH of 5.0, with the identifier 1 if there has to be one.
-func (m *Message) body(w *writer, _ Version) {
-	w.text(m.Topic)
-	if m.QoS > 0 {
-		w.u16(1)
+// AppendMessage appends m, which Check has passed, to dst as one target gets it: as AppendPublish does with what
+// NewPublish makes of m, without anything in between.
+func AppendMessage(dst []byte, m *Message, v Version, o PublishOpts) []byte {
+	n, props := o.bodySize(len(m.Topic), m.propsSize(), len(m.Payload), v)
+	w := writer{b: o.appendHead(dst, n)}
+	if o.omitTopic(v) {
+		w.u16(0)
+	} else {
+		w.text(m.Topic)
 	}
-	w.section(m)
-	w.n += len(m.Payload)
-	if !w.count {
-		w.b = append(w.b, m.Payload...)
+	if o.QoS > 0 {
+		w.u16(o.ID)
 	}
+	if v >= V5 {
+		w.varint(props)
+		m.propsLeft(&w, o.Expiry)
+		w.b = o.appendProps(w.b)
+	}
+	if o.NoPayload {
+		return w.b
+	}
+	return append(w.b, m.Payload...)
+}
+
+// SizeMessage is to AppendMessage what SizePublish is to AppendPublish.
+func SizeMessage(m *Message, v Version, o PublishOpts) int {
+	n, _ := o.bodySize(len(m.Topic), m.propsSize(), len(m.Payload), v)
+	return 1 + varintLen(n) + n
+}
+
+// propsSize is the number of bytes that props writes.
+func (m *Message) propsSize() int {
+	w := writer{count: true}
+	m.props(&w)
+	return w.n
 }
 
 // props writes the properties that PUBLISH and the will share.
-func (m *Message) props(w *writer) {
+func (m *Message) props(w *writer) { m.propsLeft(w, m.Expiry) }
+
+// propsLeft is props with what is left of the expiry.
+func (m *Message) propsLeft(w *writer, left uint32) {
 	if m.PayloadFormat != 0 {
 		w.propU8(PropPayloadFormat, m.PayloadFormat)
 	}
 	if m.HasExpiry {
-		w.propU32(PropMessageExpiry, m.Expiry)
+		w.propU32(PropMessageExpiry, left)
 	}
 	w.propText(PropContentType, m.ContentType)
 	w.propText(PropResponseTopic, m.ResponseTopic)

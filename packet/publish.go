@@ -227,7 +227,7 @@ func (p *Publish) Type() Type { return PUBLISH }
 // Topic is the topic name: the one that SetTopic gave, else the packet's own. Empty while an alias is unresolved.
 func (p *Publish) Topic() []byte {
 	if p.name != "" {
-		return unsafe.Slice(unsafe.StringData(p.name), len(p.name))
+		return bytesOf(p.name)
 	}
 	return p.b[int(p.hdr)+2 : p.topEnd]
 }

@@ -314,6 +314,9 @@ func TestRoundTripPublish(t *testing.T) {
 		if n := SizePublish(p, v, o); n != len(b) {
 			t.Fatalf("SizePublish %d, %d bytes", n, len(b))
 		}
+		if direct := AppendMessage(nil, &m, v, o); !bytes.Equal(direct, b) || SizeMessage(&m, v, o) != len(b) {
+			t.Fatalf("AppendMessage %x, AppendPublish %x", direct, b)
+		}
 		q, n, err := Parse(b, 0, v)
 		if err != nil || n != len(b) {
 			t.Fatalf("%x: %d of %d bytes, %v", b, n, len(b), err)

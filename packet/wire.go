@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // maxField is the longest string or binary field: its length has two bytes.
@@ -54,6 +55,9 @@ func appendVarint(dst []byte, v int) []byte {
 func validString(b []byte) bool {
 	return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 // [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.4-3]
 }
+
+// bytesOf is s without a copy, only to be read.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 const (
 	each   = 0x0101010101010101 // times c: c in each byte
