@@ -10,8 +10,8 @@ import (
 // FileOptions say how a File keeps a session.
 type FileOptions struct {
 	// NoSync has Commit return when the operating system has the records: they
-	// survive the death of the program, and not that of the machine, after which
-	// OpenFile may refuse the folder. Default: they are on the disk.
+	// survive the death of the program, and not a power cut before Close, after
+	// which OpenFile may refuse the folder. Default: they are on the disk.
 	NoSync bool
 }
 
@@ -59,16 +59,10 @@ func OpenFile(dir string, o FileOptions) (*File, error) {
 func openLog(d folder, o FileOptions) (*File, error) {
 	f := &File{in: d, sync: !o.NoSync}
 	err := f.recover()
-	switch {
-	case err != nil:
-	case !f.clean:
+	if err == nil && !f.clean {
 		// What the file system has may not be on the disk, and a sync that failed
 		// once may now succeed without it: only a new file is sure.
 		err = f.rewrite()
-	case f.sync: // it may have been kept with NoSync
-		if err = f.log.Sync(); err == nil {
-			err = d.sync()
-		}
 	}
 	if err != nil {
 		if f.log != nil {
@@ -191,7 +185,8 @@ func (f *File) fail(err error) error {
 	return err
 }
 
-// Close implements Store. What was committed is kept in any case.
+// Close implements Store. What was committed is on the disk then, with NoSync
+// too, unless there is an error.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -201,8 +196,7 @@ func (f *File) Close() error {
 	var err error
 	if f.err == nil {
 		if !f.clean {
-			f.encode(nil) // an empty group is the sign of it
-			err = f.append()
+			err = f.finish()
 		}
 		f.err = errFileClosed
 	}
@@ -212,4 +206,16 @@ func (f *File) Close() error {
 	err = errors.Join(err, f.in.close())
 	f.in, f.log, f.buf, f.state = nil, nil, nil, index{}
 	return err
+}
+
+// finish has the log say that it was closed, when all of it is on the disk.
+func (f *File) finish() error {
+	if !f.sync {
+		if err := errors.Join(f.log.Sync(), f.in.sync()); err != nil {
+			return fmt.Errorf("sync session: %w", err)
+		}
+		f.sync = true
+	}
+	f.encode(nil) // a group without records says it
+	return f.append()
 }

@@ -20,6 +20,7 @@ type memFolder struct {
 	ops     int
 	failAt  int // the first operation that fails, 0: none
 	last    int // the last one that fails, 0: all that follow do
+	readErr error
 	writes  int
 	syncs   int
 	closed  bool
@@ -29,6 +30,7 @@ type memFile struct {
 	in      *memFolder
 	data    []byte
 	durable []byte
+	lost    bool // a sync has failed: the system takes what it had to write for written
 }
 
 var errDisk = errors.New("disk failure")
@@ -119,6 +121,9 @@ func (d *memFolder) sync() error {
 func (d *memFolder) close() error { d.closed = true; return nil }
 
 func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
+	if f.in.readErr != nil {
+		return 0, f.in.readErr
+	}
 	if off >= int64(len(f.data)) {
 		return 0, io.EOF
 	}
@@ -145,9 +150,12 @@ func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 func (f *memFile) Sync() error {
 	f.in.syncs++
 	if err := f.in.op(); err != nil {
+		f.lost = true
 		return err
 	}
-	f.durable = bytes.Clone(f.data)
+	if !f.lost {
+		f.durable = bytes.Clone(f.data)
+	}
 	return nil
 }
 
@@ -288,9 +296,17 @@ func TestFileFails(t *testing.T) {
 		if err2 := f.Commit(nil); err2 != err {
 			t.Errorf("%s: after Close: %v", op, err2)
 		}
-		s := mustLoad(t, mustOpenLog(t, d))
+		f = mustOpenLog(t, d)
+		s := mustLoad(t, f)
 		if diffState(State{In: []uint16{1}}, s) != "" && diffState(State{In: []uint16{1, 2}}, s) != "" {
 			t.Errorf("%s: %+v", op, s)
+		}
+		// What was told survives, whatever became of what the failed sync was of.
+		r := rand.New(rand.NewPCG(1, 2))
+		for range 10 {
+			if diff := diffState(s, mustLoad(t, mustOpenLog(t, d.cut(r)))); diff != "" {
+				t.Errorf("%s: after a power cut: %s", op, diff)
+			}
 		}
 	}
 }
@@ -358,8 +374,96 @@ func TestFileOpenFails(t *testing.T) {
 		if _, err := openLog(c, FileOptions{}); !errors.Is(err, errDisk) {
 			t.Fatalf("operation %d: %v", at, err)
 		}
-		if diff := diffState(State{In: []uint16{1}}, mustLoad(t, mustOpenLog(t, c))); diff != "" {
-			t.Errorf("operation %d: %s", at, diff)
+		r := rand.New(rand.NewPCG(3, 4))
+		for _, c := range []*memFolder{c.killed(), c.cut(r), c.cut(r), c.cut(r), c.cut(r)} {
+			if diff := diffState(State{In: []uint16{1}}, mustLoad(t, mustOpenLog(t, c))); diff != "" {
+				t.Errorf("operation %d: %s", at, diff)
+			}
 		}
+	}
+}
+
+// TestFileNoSync: what Close was told of survives a power cut, and what a
+// program left that died is as good as synced when the folder is opened again.
+func TestFileNoSync(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, closed := range []bool{false, true} {
+		d := newMemFolder()
+		f, err := openLog(d, FileOptions{NoSync: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint16(9) {
+			mustCommit(t, f, Record{Kind: RecordReceived, ID: i})
+		}
+		if d.syncs != 0 {
+			t.Fatalf("%d syncs", d.syncs)
+		}
+		want := mustLoad(t, f)
+		if closed {
+			mustClose(t, f)
+		} else {
+			mustOpenLog(t, d)
+		}
+		for range 10 {
+			if diff := diffState(want, mustLoad(t, mustOpenLog(t, d.cut(r)))); diff != "" {
+				t.Errorf("closed %v: after a power cut: %s", closed, diff)
+			}
+		}
+	}
+}
+
+// TestFileCloseFails: a log that is not on the disk does not say that it was
+// closed.
+func TestFileCloseFails(t *testing.T) {
+	for _, o := range []FileOptions{{}, {NoSync: true}} {
+		whole := newMemFolder()
+		prepare := func(d *memFolder) *File {
+			f, err := openLog(d, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustCommit(t, f, Record{Kind: RecordReceived, ID: 1})
+			return f
+		}
+		f := prepare(whole)
+		before := whole.ops
+		mustClose(t, f)
+		for at := before + 1; at <= whole.ops; at++ {
+			d := newMemFolder()
+			d.failAt, d.last = at, at
+			if err := prepare(d).Close(); !errors.Is(err, errDisk) || !d.closed {
+				t.Fatalf("%+v, operation %d: %v", o, at, err)
+			}
+			s := mustLoad(t, mustOpenLog(t, d))
+			r := rand.New(rand.NewPCG(7, 8))
+			for range 10 {
+				if diff := diffState(s, mustLoad(t, mustOpenLog(t, d.cut(r)))); diff != "" {
+					t.Errorf("%+v, operation %d: after a power cut: %s", o, at, diff)
+				}
+			}
+			if len(s.In) != 1 {
+				t.Errorf("%+v, operation %d: %+v", o, at, s)
+			}
+		}
+	}
+}
+
+// TestFileReadFails: what cannot be read is not taken for damaged or torn.
+func TestFileReadFails(t *testing.T) {
+	d := newMemFolder()
+	f := mustOpenLog(t, d)
+	mustCommit(t, f, Record{Kind: RecordMessage, Seq: 1, Packet: make([]byte, 3*windowSize)})
+	before := d.bytes(logName)
+	d.readErr = errDisk
+	var damage *FileDamageError
+	if _, err := f.Load(); !errors.Is(err, errDisk) || errors.As(err, &damage) {
+		t.Errorf("Load: %v", err)
+	}
+	if _, err := openLog(d, FileOptions{}); !errors.Is(err, errDisk) || errors.As(err, &damage) {
+		t.Errorf("open: %v", err)
+	}
+	if !bytes.Equal(before, d.bytes(logName)) {
+		t.Error("the log was changed")
 	}
 }
