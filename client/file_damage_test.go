@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"testing"
@@ -40,7 +41,8 @@ func written(t testing.TB, closed bool) (log []byte, states []State, ends []int)
 // TestFileTorn cuts a log at each byte, and has it end in zeros or in what was
 // there before: what was committed is there, and what is cut off is told.
 func TestFileTorn(t *testing.T) {
-	log, states, ends := written(t, false)
+	log, states, ends := written(t, true)
+	states, ends = append(states, states[len(states)-1]), append(ends, len(log))
 	garbage := bytes.Repeat([]byte{0xA5, 0x5A, 0x00}, 50)
 	for at := ends[0]; at <= len(log); at++ {
 		for _, tail := range [][]byte{nil, {0}, make([]byte, 3), make([]byte, 200), garbage} {
@@ -217,6 +219,50 @@ func TestFilePacketDamaged(t *testing.T) {
 	}
 	if err2 := f.Commit(nil); err2 != err {
 		t.Errorf("after %v: %v", err, err2)
+	}
+}
+
+// TestFileBounds: no number is taken that is longer than what it is of can be.
+func TestFileBounds(t *testing.T) {
+	long := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01}
+	record := func(b ...[]byte) []byte { return bytes.Join(b, nil) }
+	kind := func(k RecordKind) []byte { return []byte{byte(k)} }
+	for name, c := range map[string]struct {
+		b    []byte
+		want error
+	}{
+		"nothing":          {nil, errRecordKind},
+		"no kind":          {[]byte{0, 1, 2}, errRecordKind},
+		"no such kind":     {kind(RecordSession + 1), errRecordKind},
+		"no ID":            {[]byte{byte(RecordReceived), 1}, errRecordShort},
+		"no Seq":           {[]byte{byte(RecordDone)}, errRecordShort},
+		"half a Seq":       {[]byte{byte(RecordDone), 0x80}, errRecordShort},
+		"the longest Seq":  {record(kind(RecordDone), long), nil},
+		"Seq too long":     {record(kind(RecordDone), long[:9], []byte{2}), errRecordRange},
+		"the latest At":    {record(kind(RecordMessage), []byte{1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0}), nil},
+		"At too late":      {record(kind(RecordMessage), []byte{1, 0x80, 0x80, 0x80, 0x80, 0x10, 0}), errRecordRange},
+		"half a packet":    {[]byte{byte(RecordMessage), 1, 1, 2, 'a'}, errRecordShort},
+		"packet too long":  {record(kind(RecordMessage), []byte{1, 1}, long), errRecordRange},
+		"client too long":  {record(kind(RecordSession), []byte{0x80, 0x80, 0x04}, make([]byte, 65536)), errRecordRange},
+		"half a client":    {[]byte{byte(RecordSession), 2, 'a'}, errRecordShort},
+		"more behind that": {[]byte{byte(RecordSession), 1, 'a', 'b'}, nil},
+	} {
+		if _, _, err := parseRecord(c.b); err != c.want {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	key := logKey{mark: 1, seed: 2}
+	for size, want := range map[uint32]bool{0: true, maxRecords: true, maxRecords + 1: false, 1<<32 - 1: false} {
+		b := make([]byte, groupHeader)
+		binary.LittleEndian.PutUint32(b, key.mark)
+		binary.LittleEndian.PutUint32(b[4:], size)
+		binary.LittleEndian.PutUint32(b[12:], key.sum(b, 99))
+		if _, _, ok := key.parseGroup(b, 99); ok != want {
+			t.Errorf("a group of %d bytes is taken: %v", size, ok)
+		}
+		if _, _, ok := key.parseGroup(b, 98); ok {
+			t.Errorf("a group of %d bytes is taken where it does not belong", size)
+		}
 	}
 }
 

@@ -74,7 +74,7 @@ func TestFileModel(t *testing.T) {
 				if err := f.rewrite(); err != nil {
 					t.Fatal(err)
 				}
-				if f.size > before || f.state.live() != before {
+				if f.size > before || f.size < before-2 || f.state.live() != before {
 					t.Fatalf("%d bytes live, and %d after that, in a new log of %d", before, f.state.live(), f.size)
 				}
 			}
@@ -180,6 +180,48 @@ func TestFileDoesNotGrow(t *testing.T) {
 	}
 	if !bytes.Equal(before, d.bytes(logName)) {
 		t.Error("the log has changed")
+	}
+	f = mustOpenLog(t, d)
+	mustCommit(t, f, Record{Kind: RecordReceived, ID: 2})
+	if f.clean {
+		t.Error("a log that is written to was closed")
+	}
+	mustClose(t, f)
+	if f = mustOpenLog(t, d); !f.clean {
+		t.Error("the log does not say that it was closed")
+	}
+}
+
+// TestFileNewLog: a log is written anew when it is long and more than half of
+// it is past, and not before.
+func TestFileNewLog(t *testing.T) {
+	d := newMemFolder()
+	f := mustOpenLog(t, d)
+	logs := func(records ...Record) bool {
+		t.Helper()
+		before := f.key
+		mustCommit(t, f, records...)
+		return f.key != before
+	}
+	for i := range uint64(30) {
+		if logs(Record{Kind: RecordMessage, Seq: i, Packet: make([]byte, 100_000)}) {
+			t.Fatalf("%d messages that are needed were written anew", i)
+		}
+	}
+	for i := range uint64(30) {
+		r := Record{Kind: RecordDone, Seq: i}
+		if i%2 == 0 {
+			r.Kind = RecordReleased
+		}
+		if anew := logs(r); anew != (i == 15) { // it is looked at before a commit
+			t.Fatalf("written anew %v, with %d packets past", anew, i)
+		}
+		if i == 15 {
+			break
+		}
+	}
+	if len(d.bytes(logName)) > 15*101_000 {
+		t.Errorf("the new log has %d bytes", len(d.bytes(logName)))
 	}
 }
 
