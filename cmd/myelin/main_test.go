@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -39,7 +40,23 @@ func TestMain(m *testing.M) {
 //	until PROGRAM ARG...  run it again and again, until it ends with 0
 //	flip FILE...    change a byte in the middle of files
 //	same A B        two directories have the same files with the same contents
+//
+// and those of client_test.go.
 func TestScripts(t *testing.T) {
+	cmds := clientCmds()
+	maps.Copy(cmds, map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"exits":     exits,
+		"start":     start,
+		"await":     await,
+		"signal":    signalTo,
+		"finish":    finish,
+		"occupy":    occupy,
+		"connected": connected,
+		"queue":     queue,
+		"until":     until,
+		"flip":      flip,
+		"same":      same,
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -48,20 +65,7 @@ func TestScripts(t *testing.T) {
 			e.Values[daemonKey{}] = &daemon{}
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":     exits,
-			"start":     start,
-			"await":     await,
-			"signal":    signalTo,
-			"finish":    finish,
-			"occupy":    occupy,
-			"connected": connected,
-			"queue":     queue,
-			"port":      port,
-			"until":     until,
-			"flip":      flip,
-			"same":      same,
-		},
+		Cmds: cmds,
 	})
 }
 

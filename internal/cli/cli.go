@@ -174,6 +174,10 @@ func noArgs(c *cobra.Command, args []string) error {
 
 func flagError(c *cobra.Command, err error) error {
 	hint := fmt.Sprintf("`%s --help` lists the flags", c.CommandPath())
+	var without *pflag.ValueRequiredError
+	if errors.As(err, &without) && without.GetFlag().Name == "host" {
+		hint = "-h is the host; " + hint
+	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		if _, ours := invalid.GetFlag().Value.(*value); ours {

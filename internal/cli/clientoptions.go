@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,15 +76,15 @@ func noneIsNegative(n int) int {
 // setServers reads -L, or makes a URL of host and port. A user name in a URL
 // goes into the options, so that nothing that prints the URL shows a password.
 func (f *clientFlags) setServers(o *client.Options) error {
-	urls := f.urls
+	urls, flag := f.urls, "--url"
 	if len(urls) == 0 {
-		urls = []string{f.address()}
+		urls, flag = []string{f.address()}, "--host"
 	}
 	for _, u := range urls {
 		server, _ := splitTopic(u)
 		t, err := dial.Parse(server)
 		if err != nil {
-			return misuse("write such as mqtt://localhost:1883/topic", "--url: %v", err)
+			return misuse("write such as mqtt://localhost:1883/topic", "%s: %v", flag, err)
 		}
 		if t.User != "" || t.HasPassword {
 			if o.Username == "" {
@@ -143,16 +145,14 @@ func pathEscaped(path string) string {
 }
 
 // splitTopic takes the topic off a URL for TCP or TLS, as it stands there.
-// Others have a path of their own.
+// WebSocket and Unix sockets have a path of their own.
 func splitTopic(u string) (server, topic string) {
 	scheme, rest, ok := strings.Cut(u, "://")
-	switch scheme {
-	case "mqtt", "mqtts", "tcp", "tls", "ssl":
-		if authority, t, found := strings.Cut(rest, "/"); ok && found {
-			return scheme + "://" + authority, t
-		}
+	if !ok || slices.Contains([]string{"ws", "wss", "unix"}, strings.ToLower(scheme)) {
+		return u, ""
 	}
-	return u, ""
+	authority, topic, _ := strings.Cut(rest, "/")
+	return scheme + "://" + authority, topic
 }
 
 // urlTopic is the topic that -L names, "" if it names none.
@@ -229,7 +229,7 @@ func (f *clientFlags) setTLS(o *client.Options) error {
 		}
 	}
 	if o.TLS, err = client.LoadTLS(files); err != nil {
-		return &hinted{err: err, hint: client.Hint(err), code: exitTLS}
+		return &hinted{err: err, hint: cmp.Or(client.Hint(err), "`openssl x509 -noout -text -in FILE` shows what is in a certificate's file"), code: exitTLS}
 	}
 	return nil
 }

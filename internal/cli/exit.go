@@ -179,7 +179,11 @@ func classifyDial(err error) (code int, hint string) {
 	if code == 0 && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)) {
 		code = exitNoConnection
 	}
-	return code, dial.Hint(err)
+	hint = dial.Hint(err)
+	if hint == "" && code != 0 {
+		hint = "-d shows how far it comes"
+	}
+	return code, hint
 }
 
 // misuse is a usage error of a client command, whose help tells its flags.
