@@ -170,7 +170,7 @@ func certificates(ts *testscript.TestScript) (tls.Certificate, []byte) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority})
 }
 
-// TestExamplesRun: each client command has a script that runs its examples.
+// TestExamplesRun: a script runs the examples of each command.
 func TestExamplesRun(t *testing.T) {
 	docs, err := os.ReadFile("../../docs/cli.md")
 	if err != nil {
@@ -188,13 +188,10 @@ func TestExamplesRun(t *testing.T) {
 		}
 		scripts.Write(text)
 	}
-	sections := regexp.MustCompile(`(?m)^## myelin (.+)$`).FindAllStringSubmatch(string(docs), -1)
-	if len(sections) < 5 {
-		t.Fatalf("docs/cli.md has %d commands", len(sections))
-	}
-	for _, m := range sections {
-		if strings.HasPrefix(m[1], "serve") || strings.HasPrefix(m[1], "store") || m[1] == "version" || m[1] == "sub" || m[1] == "rr" {
-			continue // scripts of their own, with other ports and folders
+	for _, m := range regexp.MustCompile(`(?m)^## myelin (.+)$`).FindAllStringSubmatch(string(docs), -1) {
+		switch m[1] {
+		case "serve", "version", "bench", "check", "sub", "rr", "store backup", "store check", "store dump", "store queues":
+			continue // scripts of their own: their examples need other brokers, times or folders
 		}
 		if !regexp.MustCompile(`(?m)^examples '?` + m[1] + `'?( \d+)*$`).MatchString(scripts.String()) {
 			t.Errorf("no script runs the examples of `myelin %s`", m[1])

@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 		"occupy":    occupy,
 		"connected": connected,
 		"queue":     queue,
+		"port":      port,
 		"until":     until,
 		"flip":      flip,
 		"same":      same,

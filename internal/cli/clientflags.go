@@ -129,7 +129,7 @@ func (f *clientFlags) registerServer(g flagGroup) {
 	g.text(&f.host, "host", "h", "`host` name or address of the server")
 	number(g, &f.port, 1, math.MaxUint16, "port", "p", "`port` of the server (default 1883, with TLS 8883)")
 	g.set.Lookup("port").DefValue = "0" // the text says it
-	g.text(&f.unix, "unix", "", "`path` of the server's Unix socket")
+	g.file(&f.unix, "unix", "", "`path` of the server's Unix socket")
 	g.text(&f.ws, "ws", "", "`path` for WebSocket, such as /mqtt, on --host and --port")
 	g.list(&f.header, "NAME:VALUE", checkHeader, "header", "", "header of the WebSocket request; can be given several times")
 	g.text(&f.bind, "bind", "A", "`address` of this machine to connect from")
@@ -155,7 +155,7 @@ func (f *clientFlags) registerClient(g flagGroup) {
 	g.text(&f.id, "id", "i", "client `identifier` (default: the server assigns one)")
 	g.text(&f.idPrefix, "id-prefix", "I", "client identifier is this `prefix` and the process's number")
 	g.exclude("id", "id-prefix")
-	g.add(&value{kind: "5|311", set: f.setVersion, show: func() string { return f.version }}, "protocol-version", "V",
+	g.add(&value{kind: "5|311", words: []string{"5", "311"}, set: f.setVersion, show: func() string { return f.version }}, "protocol-version", "V",
 		"version of MQTT; also mqttv5 and mqttv311 (default: 5, and 311 where the server has no 5)")
 	f.keepAlive = time.Minute
 	g.wholeSeconds(&f.keepAlive, math.MaxUint16, "keepalive", "k", "longest silence before a ping; 0: no pings")
@@ -167,13 +167,13 @@ func (f *clientFlags) registerClient(g flagGroup) {
 func (t *tlsFlags) register(g flagGroup) {
 	g.toggle(&t.on, "tls", "", "use TLS; other flags here, port 8883 and mqtts:// say so, too")
 	g.file(&t.caFile, "cafile", "", "PEM `file` with the authorities to trust, instead of the system's")
-	g.text(&t.caPath, "capath", "", "`directory` of such files")
+	g.folder(&t.caPath, "capath", "", "`directory` of such files")
 	g.file(&t.cert, "cert", "", "PEM `file` with this client's certificate")
 	g.file(&t.key, "key", "", "PEM `file` with its key")
 	g.file(&t.p12, "p12", "", "PKCS#12 `file` with both")
 	g.file(&t.keyPasswordFile, "key-password-file", "", "`file` that holds the password of the PKCS#12 file; or set MYELIN_KEY_PASSWORD")
 	g.secret(&t.keyPassword, "key-password", "", "refused: see --key-password-file")
-	g.add(&value{kind: "1.2|1.3", set: t.setVersion, show: func() string { return t.version }}, "tls-version", "", "least version of TLS; also tlsv1.2 and tlsv1.3")
+	g.add(&value{kind: "1.2|1.3", words: []string{"1.2", "1.3"}, set: t.setVersion, show: func() string { return t.version }}, "tls-version", "", "least version of TLS; also tlsv1.2 and tlsv1.3")
 	g.list(&t.alpn, "protocol", nil, "tls-alpn", "", "application protocol to ask for; can be given several times")
 	g.text(&t.serverName, "server-name", "", "`name` that the server's certificate must have (default: the host)")
 	g.toggle(&t.insecure, "insecure", "", "trust any certificate: whoever sits between can read and change everything")
@@ -206,7 +206,7 @@ func (m *messageFlags) registerProperties(g flagGroup, prefix string) {
 		m.expiry, m.hasExpiry = d, true
 		return nil
 	}, show: func() string { return "" }}, prefix+"message-expiry", "", "how long the server keeps the message for who is away")
-	g.add(&value{kind: "text|bytes", set: m.setFormat, show: func() string { return [...]string{"", "text"}[m.payloadFormat] }}, prefix+"payload-format", "", "text: the payload is UTF-8")
+	g.add(&value{kind: "text|bytes", words: []string{"text", "bytes"}, set: m.setFormat, show: func() string { return [...]string{"", "text"}[m.payloadFormat] }}, prefix+"payload-format", "", "text: the payload is UTF-8")
 	g.user(&m.user, prefix+"user-property", "user property; can be given several times")
 }
 

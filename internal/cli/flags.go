@@ -17,9 +17,10 @@ import (
 // and what it does, with its argument in backquotes if it needs a better name
 // than its kind.
 type flagGroup struct {
-	set    *pflag.FlagSet
-	title  string
-	shared bool // by all client commands
+	command *cobra.Command
+	set     *pflag.FlagSet
+	title   string
+	shared  bool // by all client commands
 }
 
 // Annotations of a flag.
@@ -31,20 +32,21 @@ const (
 )
 
 func newGroup(c *cobra.Command, title string) flagGroup {
-	return flagGroup{set: c.Flags(), title: title}
+	return flagGroup{command: c, set: c.Flags(), title: title}
 }
 
 func sharedGroup(c *cobra.Command, title string) flagGroup {
-	return flagGroup{set: c.Flags(), title: title, shared: true}
+	return flagGroup{command: c, set: c.Flags(), title: title, shared: true}
 }
 
 // value is a flag's value that says what it wants.
 type value struct {
-	kind string               // what a person writes; "bool" prints nothing
-	set  func(v string) error // an error of wants
-	show func() string        // as a person would write it
-	list bool                 // it can be given several times
-	all  func() []string      // what was given, of some lists
+	kind  string               // what a person writes; "bool" prints nothing
+	set   func(v string) error // an error of wants
+	show  func() string        // as a person would write it
+	list  bool                 // it can be given several times
+	all   func() []string      // what was given, of some lists
+	words []string             // what a shell can complete it with
 }
 
 func (v *value) Set(s string) error { return v.set(s) }
@@ -67,6 +69,9 @@ func (g flagGroup) add(v *value, name, short, doc string) *pflag.Flag {
 	}
 	if v.kind == "bool" {
 		f.NoOptDefVal = "true"
+	} else if v.kind != "file" {
+		// Without this shells propose files.
+		_ = g.command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(v.words, cobra.ShellCompDirectiveNoFileComp))
 	}
 	return f
 }
@@ -96,6 +101,12 @@ func (g flagGroup) text(p *string, name, short, doc string) {
 
 func (g flagGroup) file(p *string, name, short, doc string) {
 	g.add(textValue(p, "file"), name, short, doc)
+}
+
+// folder is a text for which shells propose folders.
+func (g flagGroup) folder(p *string, name, short, doc string) {
+	g.add(textValue(p, "file"), name, short, doc)
+	_ = g.command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 }
 
 // secret is not shown, and not taken from the argument list: flags that refuse
@@ -128,7 +139,7 @@ func (g flagGroup) toggle(p *bool, name, short, doc string) {
 // choice wants one of the words.
 func (g flagGroup) choice(p *string, words []string, name, short, doc string) {
 	g.add(&value{
-		kind: strings.Join(words, "|"),
+		kind: strings.Join(words, "|"), words: words,
 		set: func(s string) error {
 			if !slices.Contains(words, s) {
 				return wants("one of "+strings.Join(words, ", "), s)
@@ -142,7 +153,7 @@ func (g flagGroup) choice(p *string, words []string, name, short, doc string) {
 
 // number wants a whole number of least to most.
 func number[T ~int | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64](g flagGroup, p *T, least, most T, name, short, doc string) {
-	g.add(&value{
+	v := &value{
 		kind: "number",
 		set: func(s string) error {
 			n, err := strconv.ParseInt(s, 10, 64)
@@ -153,7 +164,11 @@ func number[T ~int | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64](g flagGroup,
 			return nil
 		},
 		show: func() string { return strconv.FormatInt(int64(*p), 10) },
-	}, name, short, doc)
+	}
+	for n := least; most-least < 4 && n <= most; n++ {
+		v.words = append(v.words, strconv.FormatInt(int64(n), 10))
+	}
+	g.add(v, name, short, doc)
 }
 
 // seconds wants a duration: a number of seconds, which may have a fraction, or
