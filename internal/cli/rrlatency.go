@@ -70,10 +70,12 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// latencies gathers round trips of up to a minute, to three digits.
+// latencies gathers round trips: their percentiles to three digits, of up to a
+// minute, all else exactly.
 type latencies struct {
-	h    *hdrhistogram.Histogram
-	lost int
+	h             *hdrhistogram.Histogram
+	min, max, sum time.Duration
+	lost          int
 }
 
 func newLatencies() *latencies {
@@ -81,25 +83,37 @@ func newLatencies() *latencies {
 }
 
 func (l *latencies) add(d time.Duration) {
-	_ = l.h.RecordValue(min(max(int64(d), 1), int64(time.Minute))) // it is in range
+	d = max(d, 0)
+	if l.h.TotalCount() == 0 {
+		l.min, l.max = d, d
+	}
+	l.min, l.max, l.sum = min(l.min, d), max(l.max, d), l.sum+d
+	_ = l.h.RecordValue(int64(min(d, time.Minute))) // it is in range
 }
 
 // figure is one line of the result.
 type figure struct {
 	name, key string
-	ns        float64
+	took      time.Duration
 }
 
+func (f figure) ms() float64 { return float64(f.took) / float64(time.Millisecond) }
+
 func (l *latencies) figures() []figure {
-	q := func(p float64) float64 { return float64(l.h.ValueAtQuantile(p)) }
+	n := l.h.TotalCount()
+	if n == 0 {
+		return nil
+	}
+	// The histogram tells the upper end of a range.
+	q := func(p float64) time.Duration { return min(time.Duration(l.h.ValueAtQuantile(p)), l.max) }
 	return []figure{
-		{"min", "min_ms", float64(l.h.Min())},
-		{"mean", "mean_ms", l.h.Mean()},
+		{"min", "min_ms", l.min},
+		{"mean", "mean_ms", l.sum / time.Duration(n)},
 		{"p50", "p50_ms", q(50)},
 		{"p90", "p90_ms", q(90)},
 		{"p99", "p99_ms", q(99)},
 		{"p99.9", "p99_9_ms", q(99.9)},
-		{"max", "max_ms", float64(l.h.Max())},
+		{"max", "max_ms", l.max},
 	}
 }
 
@@ -119,18 +133,14 @@ func (l *latencies) text(asJSON bool) ([]byte, error) {
 	if asJSON {
 		object := map[string]any{"count": n, "lost": l.lost}
 		for _, x := range l.figures() {
-			if n > 0 {
-				object[x.key] = json.Number(fmt.Sprintf("%.3f", x.ns/1e6))
-			}
+			object[x.key] = json.Number(fmt.Sprintf("%.3f", x.ms()))
 		}
 		b, err := json.Marshal(object)
 		return append(b, '\n'), err
 	}
 	b := fmt.Appendf(nil, "%d round trips, %d without an answer\n", n, l.lost)
 	for _, x := range l.figures() {
-		if n > 0 {
-			b = fmt.Appendf(b, "%-5s %10.3f ms\n", x.name, x.ns/1e6)
-		}
+		b = fmt.Appendf(b, "%-5s %10.3f ms\n", x.name, x.ms())
 	}
 	return b, nil
 }

@@ -70,7 +70,8 @@ func (x *rr) runCommand(ctx context.Context, f *clientFlags, m *client.Received)
 	cmd.Stdout = out
 	cmd.Stderr = f.messages
 	cmd.Env = commandEnv(f.process.Env, m)
-	cmd.WaitDelay = time.Second // for children that keep the pipes open
+	cmd.WaitDelay = time.Second // for children that got away and keep the pipes open
+	endWithChildren(cmd)
 	err := cmd.Run()
 	switch {
 	case context.Cause(ctx) == errTimeUp:
