@@ -4,7 +4,8 @@
 // does not try twice.
 //
 // Start with Parse in parse.go and Target.Dial here. Then tcp.go (names and
-// addresses), tls.go, websocket.go, and errors.go (what failed, and what to try).
+// addresses), tls.go, websocket.go, errors.go (what failed) and hint.go (what to
+// try).
 // LoadTLS in files.go makes a TLS configuration from files.
 package dial
 
