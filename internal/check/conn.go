@@ -402,7 +402,7 @@ func (c *conn) start(ctx context.Context, m *packet.Message) (id uint16, err err
 
 // encode makes a PUBLISH, and notes that there may be a retained message.
 func (c *conn) encode(m *packet.Message, o packet.PublishOpts) ([]byte, error) {
-	if m.Retain && len(m.Payload) > 0 {
+	if m.Retain && len(m.Payload) > 0 && c.t.canRetain() == nil {
 		c.t.retained[m.Topic] = true
 	}
 	p, err := packet.NewPublish(m, 0)

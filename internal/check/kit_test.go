@@ -19,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve starts our broker on a free port.
-func serve(t testing.TB, o broker.Options) (address string) {
+// own starts our broker on a free port.
+func own(t testing.TB, o broker.Options) (b *broker.Broker, address string) {
 	t.Helper()
 	o.NoListeners = true
 	o.Logger = slog.New(slog.DiscardHandler)
@@ -41,7 +41,7 @@ func serve(t testing.TB, o broker.Options) (address string) {
 		b.Close()
 		wg.Wait()
 	})
-	return address
+	return b, address
 }
 
 // options are for a server that is near.

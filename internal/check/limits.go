@@ -156,12 +156,15 @@ func (t *trial) room(m *packet.Message) (n int, told bool) {
 	if t.version >= packet.V5 {
 		rest++
 	}
-	for _, width := range []int{1, 2, 3, 4} {
-		if body := min(most-1-width, 1<<(7*width)-1); width == 4 || body < 1<<(7*width)-1 {
-			return max(body-rest, 0), told
+	least := 0
+	for width := 1; width <= 4; width++ {
+		longest := 1<<(7*width) - 1
+		if body := min(most-1-width, longest); body >= least {
+			n = max(body-rest, 0)
 		}
+		least = longest + 1
 	}
-	return 0, told
+	return n, told
 }
 
 // size is a number of bytes for a person.

@@ -133,7 +133,7 @@ func (t *trial) resume(ctx context.Context, id string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !c.ack.SessionPresent {
+	if !c.ack.SessionPresent && c.v > packet.V31 { // 3.1 does not say
 		return nil, broken("no session present after coming back")
 	}
 	return c, nil
@@ -174,7 +174,7 @@ func (t *trial) try(ctx context.Context, k packet.Connect) (*conn, error) {
 	if k.ClientID != "" && (k.SessionExpiry > 0 || k.Version < packet.V5 && !k.CleanStart) {
 		t.sessions[k.ClientID] = k.Version
 	}
-	if k.Will != nil && k.Will.Retain {
+	if k.Will != nil && k.Will.Retain && t.canRetain() == nil {
 		t.retained[k.Will.Topic] = true
 	}
 	c, err := t.raw(ctx, k.Version)
