@@ -70,7 +70,7 @@ func TestChaosStalls(t *testing.T) {
 		{Name: "3.1.1", Version: packet.V311, QoS: 2},
 	} {
 		l.Mix = fault.Mix{Kinds: []fault.Kind{fault.Stall, fault.Cut}, Every: 10_000}
-		l.Faults, l.KeepAlive = 6, time.Second
+		l.Faults, l.Most, l.KeepAlive = 6, 60, time.Second
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel() // they mostly wait
 			l.Test(t, inMemory)
@@ -87,7 +87,7 @@ func TestChaosDamage(t *testing.T) {
 		{Name: "5.0", Version: packet.V5, QoS: 2},
 		{Name: "3.1.1", Version: packet.V311, QoS: 1},
 	} {
-		l.Mix = fault.Mix{Kinds: []fault.Kind{fault.Corrupt}, Every: 2000}
+		l.Mix = fault.Mix{Kinds: []fault.Kind{fault.Corrupt, fault.Corrupt, fault.Corrupt, fault.Cut}, Every: 1500}
 		l.Faults, l.KeepAlive, l.Damaged = 40, time.Second, true
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel() // they wait now and then

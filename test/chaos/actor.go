@@ -35,6 +35,7 @@ func (c *chaos) begin(a *actor) {
 		MinBackoff: time.Millisecond, MaxBackoff: 8 * time.Millisecond,
 	}
 	o.Trace.Packet = a.tape.add
+	o.OnState = a.tape.state
 	if a.life = new(life); a.hears {
 		l := a.life
 		a.handler = func(m *client.Received) { c.receive(m, l) }

@@ -20,6 +20,9 @@ type Load struct {
 	// short test.
 	Mix    fault.Mix
 	Faults int
+	// Most are the faults of a long test, where each takes its time; 0: as many
+	// as it is told.
+	Most int
 	// Graves are messages between two deaths of each client, on average; 0:
 	// nobody dies. Clients that die have a Store.
 	Graves int
@@ -43,6 +46,9 @@ func Cuts() fault.Mix {
 // MYELIN_CHAOS_SEED is one to run alone.
 func (l Load) Test(t *testing.T, serve func(t *testing.T) (url string)) {
 	total := number(t, "MYELIN_CHAOS", l.Faults)
+	if l.Most > 0 {
+		total = min(total, l.Most)
+	}
 	most := max(l.Faults, 100) // of one seed
 	if seed := number(t, "MYELIN_CHAOS_SEED", 0); seed != 0 {
 		l.run(t, serve(t), uint64(seed), min(most, total))

@@ -41,9 +41,11 @@ func (l Load) run(t *testing.T, url string, seed uint64, faults int) {
 	c.calm.Store(true)
 	c.end()
 	c.check()
-	t.Logf("%d messages; to the publisher %v, to the subscriber %v, %d deaths; connected %d and %d times, sent %d again, sorted out %d",
+	t.Logf("%d messages; to the publisher %v, to the subscriber %v, %d deaths; connected %d and %d times, sent %d again, sorted out %d"+
+		"\nwhy the publisher's ended:%s\nthe subscriber's:%s",
 		c.given, c.proxies[0].Stats().Faults, c.proxies[1].Stats().Faults, c.deaths,
-		c.pub.total.Connects, c.sub.total.Connects, c.pub.total.Resent, c.sub.total.Duplicates)
+		c.pub.total.Connects, c.sub.total.Connects, c.pub.total.Resent, c.sub.total.Duplicates,
+		c.pub.tape.breaks(), c.sub.tape.breaks())
 }
 
 // chaos is a run.

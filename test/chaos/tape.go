@@ -2,6 +2,9 @@ package chaos
 
 import (
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,7 +18,11 @@ type tape struct {
 	mu   sync.Mutex
 	n    int
 	last [60]client.PacketEvent
+	ends map[string]int // errors that ended connections
 }
+
+// ports are what differs in errors that are the same.
+var ports = regexp.MustCompile(`127\.0\.0\.1:\d+(->)?`)
 
 // add is a client.Trace's Packet.
 func (t *tape) add(e client.PacketEvent) {
@@ -26,6 +33,30 @@ func (t *tape) add(e client.PacketEvent) {
 	*x = e
 	x.Bytes = b
 	t.n++
+}
+
+// state is a client.Options' OnState.
+func (t *tape) state(e client.StateEvent) {
+	if e.State != client.Waiting || e.Err == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ends == nil {
+		t.ends = map[string]int{}
+	}
+	t.ends[ports.ReplaceAllString(e.Err.Error(), "")]++
+}
+
+// breaks tells why the connections ended, and how often.
+func (t *tape) breaks() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var s strings.Builder
+	for _, why := range slices.Sorted(maps.Keys(t.ends)) {
+		fmt.Fprintf(&s, "\n%4d %s", t.ends[why], why)
+	}
+	return s.String()
 }
 
 func (t *tape) String() string {
