@@ -15,7 +15,7 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 TOOL = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := all
-.PHONY: all build run test fuzz fmt fmt-check lint conformance interop interop-deps torture bench docs clean help
+.PHONY: all build run test fuzz fmt fmt-check lint conformance interop interop-deps torture bench bench-client docs clean help
 
 all: fmt-check lint test ## what to run before a commit
 
@@ -66,6 +66,9 @@ torture: build ## kill the program a hundred times under load, and account for e
 
 bench: build ## compare with other brokers, and write docs/benchmarks.md (BENCH="-run q0" for a part, on the screen only)
 	$(GO) run ./internal/bench/cmd $(or $(BENCH),-md docs/benchmarks.md)
+
+bench-client: build ## compare the client library with Eclipse Paho's (COUNT=5 for more runs, of which the best counts)
+	cd test/interop && $(GO) test -run '^$$' -bench 'BenchmarkClient|BenchmarkIdle' -benchtime 500ms -count $(or $(COUNT),3) -cpu 1 . | awk -f speed.awk
 
 docs: ## write anew what is made from the code
 	$(GO) test ./internal/config ./internal/cli -run 'TestDocs' -rewrite

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	readFirst = 2 << 10  // the read buffer of a client that hears little
+	readFirst = 512      // the read buffer of a client that hears little
 	readLarge = 64 << 10 // and of one that hears much
 )
 

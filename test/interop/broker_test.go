@@ -41,7 +41,15 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	if err := startAll(); err != nil {
+	if os.Getenv(echoEnv) != "" {
+		return echoMain()
+	}
+	stop, err := startEcho()
+	if err == nil {
+		defer stop()
+		err = startAll()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
 		stopAll(true)
 		return 1
