@@ -94,7 +94,8 @@ func markdown() string {
 	for _, e := range exitCodes() {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.what)
 	}
-	b.WriteString("\n## The environment and the configuration file of the client commands\n\n" + blocks(settingsText) + "\n")
+	b.WriteString("\n## What -F, --json and --jq print\n\n" + blocks(formatText, "text") + "\n")
+	b.WriteString("\n## The environment and the configuration file of the client commands\n\n" + blocks(settingsText, "yaml") + "\n")
 	return b.String()
 }
 
@@ -136,11 +137,11 @@ func unindent(s string) string {
 }
 
 // blocks makes code of the paragraphs of a text that are indented.
-func blocks(text string) string {
+func blocks(text, language string) string {
 	paragraphs := strings.Split(text, "\n\n")
 	for i, p := range paragraphs {
 		if strings.HasPrefix(p, "  ") {
-			paragraphs[i] = "```yaml\n" + unindent(p) + "\n```"
+			paragraphs[i] = "```" + language + "\n" + unindent(p) + "\n```"
 		}
 	}
 	return strings.Join(paragraphs, "\n\n")
@@ -196,6 +197,10 @@ func manPage(c *cobra.Command, all []*cobra.Command) string {
 	}
 	if c.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(unindent(c.Example)))
+	}
+	if c.Flags().Lookup("jq") != nil {
+		b.WriteString(".SH FORMATS\n")
+		manText(&b, formatText)
 	}
 	if isClient(c) {
 		b.WriteString(".SH ENVIRONMENT AND CONFIGURATION FILE\n")

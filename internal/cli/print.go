@@ -80,32 +80,47 @@ func (f *clientFlags) env(name string) string {
 
 // formatTopic is a page of help.
 func formatTopic() *cobra.Command {
-	return &cobra.Command{
-		Use:   "format",
-		Short: "What -F prints of a message",
-		Long: "What -F prints of a message. What a message has not is empty.\n\n" +
-			"  %t  topic                      %p  payload\n" +
-			"  %x  payload in hexadecimal     %X  the same in capitals\n" +
-			"  %l  bytes of the payload       %q  quality of service\n" +
-			"  %r  1 if it was retained       %m  packet identifier\n" +
-			"  %j  JSON as mosquitto_sub has  %J  the same with a payload that is JSON\n" +
-			"  %I  time: 2026-11-24T13:04:05+0100\n" +
-			"  %U  seconds since 1970, with nanoseconds\n" +
-			"  %%  a percent sign\n\n" +
-			"MQTT 5 properties:\n\n" +
-			"  %C  content type               %D  correlation data\n" +
-			"  %E  message expiry             %F  payload format indicator\n" +
-			"  %P  user properties            %R  response topic\n" +
-			"  %S  subscription identifiers   %A  topic alias, always empty\n\n" +
-			"Between % and the letter may stand - (to the left), 0 (zeros before numbers), a least width, and behind a point a largest:\n" +
-			"%-20.20t is a topic in exactly twenty characters.\n\n" +
-			"  @X  what strftime(3) has for %X: @Y-@m-@d @H:@M:@S, and so on\n" +
-			"  @N  nanoseconds                @@  an at sign\n\n" +
-			"  \\n \\r \\t \\v \\a  as in C          \\0  a zero byte\n" +
-			"  \\e  escape                     \\\\  a backslash\n\n" +
-			"On a terminal, control characters in what the message holds are shown as escapes; those of the format work.",
-		Example: "  myelin sub -t 'home/#' -F '@H:@M:@S %t %p'\n" +
-			"  myelin sub -t 'home/#' -F '%-20.20t %8l bytes'\n" +
-			"  myelin sub -t 'home/#' -F '\\e[1m%t\\e[m %p'",
-	}
+	return &cobra.Command{Use: "format", Short: "What -F, --json and --jq print of a message", Long: formatText}
 }
+
+const formatText = `The text of -F is printed for each message, with these parts replaced. What a message has not is empty.
+
+  %t  topic                      %p  payload
+  %x  payload in hexadecimal     %X  the same in capitals
+  %l  bytes of the payload       %q  quality of service
+  %r  1 if it was retained       %m  packet identifier
+  %j  JSON as mosquitto_sub has  %J  the same with a payload that is JSON
+  %I  time, such as 2026-11-24T13:04:05+0100
+  %U  seconds since 1970, with nanoseconds
+  %%  a percent sign
+
+  MQTT 5 properties:
+  %C  content type               %D  correlation data
+  %E  message expiry             %F  payload format indicator
+  %P  user properties            %R  response topic
+  %S  subscription identifiers   %A  topic alias, always empty
+
+  @X  what strftime(3) has for %X, such as @Y-@m-@d @H:@M:@S
+  @N  nanoseconds                @@  an at sign
+
+  \n \r \t \v \a  as in C        \0  a zero byte
+  \e  escape                     \\  a backslash
+
+Between % and the letter may stand - (to the left), 0 (zeros before numbers), a least width, and behind a point a
+largest: %-20.20t is a topic in exactly twenty characters.
+
+With --json each message is an object on a line:
+
+  {"time":"2026-11-24T12:04:05.123456789Z","topic":"a/b","qos":1,"retain":false,"dup":false,"id":7,"payload":"21.5"}
+
+The time is when it came, in UTC. The id is there where the QoS is not 0. A payload that is not UTF-8 is there as
+payload_base64. A message with properties has an object properties: payload_format, message_expiry, content_type,
+response_topic, correlation_data (or correlation_data_base64), subscription_ids, and user, an array of objects with
+key and value.
+
+An expression of --jq gets that object, in which a payload that is JSON is what it says, not text. Each of its results is
+printed on a line, text without quotes unless --json is there, too; where there are none, the message is not printed
+and not counted. It has a second for a message, and reads neither files nor the environment.
+
+On a terminal, control characters in what a message holds are shown as escapes, unless --raw is there; those of the
+format work.`
