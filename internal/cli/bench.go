@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -71,6 +72,9 @@ func loadNames() (names []string) {
 	return names
 }
 
+// garbageRoom is how much more garbage than usual the generator lets lie.
+const garbageRoom = 64 << 20
+
 // benchmark is one run of `myelin bench`.
 type benchmark struct {
 	settings        []load.Setting
@@ -109,7 +113,12 @@ func (x *benchmark) run(ctx context.Context, f *clientFlags) error {
 	if err != nil {
 		return err
 	}
+	// What is alive is little, and what each message leaves behind is much: with
+	// room for so much garbage the collector comes seldom, which saves the
+	// generator a tenth of its CPU time. The room itself is never touched.
+	room := make([]byte, garbageRoom)
 	err = x.loads(ctx, plans, targets)
+	runtime.KeepAlive(room)
 	if wrong := out.write(x); err == nil {
 		err = wrong
 	}
@@ -124,20 +133,14 @@ func (x *benchmark) plans() ([]load.Plan, error) {
 	if t := x.f.urlTopic(); t != "" {
 		x.settings = append([]load.Setting{{Key: "topic", Value: t, Where: "--url"}}, x.settings...)
 	}
-	loads := [][]load.Setting{nil}
-	var faults load.Faults
+	var text []byte
 	if x.scenario != "" {
-		text, err := readLimited(x.scenario, load.MaxScenario)
-		if err != nil {
+		var err error
+		if text, err = readLimited(x.scenario, load.MaxScenario); err != nil {
 			return nil, err
 		}
-		loads, faults = load.Scenario(x.scenario, text)
 	}
-	for i := range loads {
-		loads[i] = append(loads[i], x.settings...)
-	}
-	plans, more := load.BuildAll(loads)
-	faults = append(faults, more...)
+	plans, faults := load.Plans(x.scenario, text, x.settings)
 	if len(faults) == 0 {
 		return plans, nil
 	}

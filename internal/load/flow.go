@@ -373,9 +373,9 @@ func (f *flow) interval(phase string, before reading) reading {
 		Phase: phase, End: time.Duration(s.at), Length: time.Duration(s.at - before.at),
 		Sent: s.sent - before.sent, Acked: s.acked - before.acked, Received: s.received - before.received,
 	}
-	i.Latency = f.main.collect()
-	if acks := f.ack.collect(); f.plan.receivers() == 0 {
-		i.Latency = acks
+	i.Corrected, i.Raw = f.main.collect()
+	if corrected, raw := f.ack.collect(); f.plan.receivers() == 0 {
+		i.Corrected, i.Raw = corrected, raw
 	}
 	for _, r := range f.subs {
 		i.Duplicated += r.duplicated.Load()

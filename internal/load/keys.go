@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,9 +59,9 @@ func Keys() []Key {
 	}
 }
 
-// Build makes a plan of settings, where later ones beat earlier ones, and the
-// defaults. It tells all faults.
-func Build(settings []Setting) (Plan, Faults) {
+// build makes a plan of settings, where later ones beat earlier ones, and the
+// defaults.
+func build(settings []Setting) (Plan, Faults) {
 	p := Plan{Load: P2P, Topic: "myelin/bench", Topics: -1, Size: 256, WarmUp: time.Second, Grace: 5 * time.Second}
 	keys := map[string]Key{}
 	for _, k := range Keys() {
@@ -75,7 +76,7 @@ func Build(settings []Setting) (Plan, Faults) {
 		}
 	}
 	if len(faults) > 0 {
-		return p, faults.sorted()
+		return p, faults
 	}
 	p.defaults(last)
 	p.check(func(key, what, hint string) {
@@ -88,7 +89,7 @@ func Build(settings []Setting) (Plan, Faults) {
 		}
 		faults = append(faults, f)
 	})
-	return p, faults.sorted()
+	return p, faults
 }
 
 // defaults fills in what depends on the load.
@@ -195,11 +196,17 @@ func lasting(field func(*Plan) *time.Duration) func(*Plan, string) (string, stri
 	}
 }
 
-// BuildAll makes the plans of several loads, each with a name of its own.
-func BuildAll(loads [][]Setting) (plans []Plan, faults Faults) {
+// Plans makes the plans of a scenario, the YAML text of a file with that name, or
+// of no scenario where text is nil: of one load. The settings beat those of the
+// scenario. It tells all faults.
+func Plans(name string, text []byte, settings []Setting) (plans []Plan, faults Faults) {
+	loads := [][]Setting{nil}
+	if text != nil {
+		loads, faults = scenario(name, text)
+	}
 	used := map[string]int{}
-	for _, settings := range loads {
-		p, fs := Build(settings)
+	for _, own := range loads {
+		p, fs := build(slices.Concat(own, settings))
 		faults = append(faults, fs...)
 		if used[p.Name]++; used[p.Name] > 1 {
 			p.Name = fmt.Sprintf("%s-%d", p.Name, used[p.Name])

@@ -82,7 +82,8 @@ func (o *ops) measure(ctx context.Context, do func(context.Context, int, uint64)
 	phase := PhaseWarmUp
 	tell := func(end, length time.Duration) Interval {
 		n := o.done.Load()
-		i := Interval{Phase: phase, End: end, Length: length, Sent: n - last, Latency: o.main.collect()}
+		i := Interval{Phase: phase, End: end, Length: length, Sent: n - last}
+		i.Corrected, i.Raw = o.main.collect()
 		last = n
 		return i
 	}

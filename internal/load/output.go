@@ -198,11 +198,11 @@ func (i *Interval) row() []string {
 		i.Load, i.Broker, strconv.Itoa(i.Round + 1), i.Phase, seconds(i.End.Seconds()), seconds(i.Length.Seconds()),
 		strconv.Itoa(i.Connections), count(i.Sent), count(i.Acked), count(i.Received),
 	}
-	for _, h := range []*hdrhistogram.Histogram{i.Latency.Corrected, i.Latency.Raw} {
-		for _, p := range Percentiles() {
+	for _, q := range []Quantiles{i.Corrected, i.Raw} {
+		for _, ns := range q.At {
 			v := ""
-			if h != nil && h.TotalCount() > 0 {
-				v = strconv.FormatFloat(float64(h.ValueAtPercentile(p))/1e3, 'f', 1, 64)
+			if q.Count > 0 {
+				v = strconv.FormatFloat(float64(ns)/1e3, 'f', 1, 64)
 			}
 			row = append(row, v)
 		}

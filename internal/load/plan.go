@@ -31,7 +31,7 @@ func Kinds() []Kind {
 	return []Kind{Connect, Publish, Subscribe, P2P, FanOut, FanIn, Shared, Idle, Offline, Request}
 }
 
-// Plan describes one load. Build makes one, with the defaults of its kind.
+// Plan describes one load. Plans makes it, with the defaults of its kind.
 type Plan struct {
 	Name string // for the report; default: the load's
 	Load Kind

@@ -7,9 +7,10 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Histograms go from a microsecond to an hour, in nanoseconds, with 3 digits.
+// Histograms go to an hour, in nanoseconds, with 3 digits, or to 64 ns where that
+// is more.
 const (
-	shortest = int64(time.Microsecond)
+	shortest = 100
 	longest  = int64(time.Hour)
 )
 
@@ -33,12 +34,28 @@ func (t Times) Merge(o Times) {
 // Count is how many there are.
 func (t Times) Count() int64 { return t.Corrected.TotalCount() }
 
+// Quantiles are the values at Percentiles of some latencies, in nanoseconds.
+type Quantiles struct {
+	Count int64
+	At    [7]int64
+}
+
+func quantiles(h *hdrhistogram.Histogram) (q Quantiles) {
+	if q.Count = h.TotalCount(); q.Count > 0 {
+		for i, p := range Percentiles() {
+			q.At[i] = h.ValueAtPercentile(p)
+		}
+	}
+	return q
+}
+
 // recorder takes latencies from many goroutines, and gives them out interval by
 // interval. It has a few histograms and not one for each client, for each is
-// some 150 KB.
+// some 200 KB.
 type recorder struct {
 	parts []part
 	open  bool // corrected and raw differ
+	last  Times
 	total Times
 }
 
@@ -49,9 +66,12 @@ type part struct {
 }
 
 func newRecorder(parts int, open bool) *recorder {
-	r := &recorder{parts: make([]part, parts), open: open, total: newTimes()}
+	r := &recorder{parts: make([]part, parts), open: open, last: newTimes(), total: newTimes()}
 	for i := range r.parts {
-		r.parts[i].now = newTimes()
+		r.parts[i].now.Corrected = newHistogram()
+		if open {
+			r.parts[i].now.Raw = newHistogram()
+		}
 	}
 	return r
 }
@@ -68,22 +88,31 @@ func (r *recorder) add(at int, corrected, raw int64) {
 	p.mu.Unlock()
 }
 
-// collect gives what came since the last time, and adds it to the total.
-func (r *recorder) collect() Times {
-	t := newTimes()
+// collect tells of what came since the last time, and adds it to the total.
+func (r *recorder) collect() (corrected, raw Quantiles) {
+	r.last.Corrected.Reset()
+	r.last.Raw.Reset()
 	for i := range r.parts {
 		p := &r.parts[i]
 		p.mu.Lock()
 		if p.now.Corrected.TotalCount() > 0 {
-			t.Merge(p.now)
+			r.last.Corrected.Merge(p.now.Corrected)
 			p.now.Corrected.Reset()
-			p.now.Raw.Reset()
+			if r.open {
+				r.last.Raw.Merge(p.now.Raw)
+				p.now.Raw.Reset()
+			}
 		}
 		p.mu.Unlock()
 	}
-	if !r.open {
-		t.Raw = t.Corrected
+	corrected = quantiles(r.last.Corrected)
+	raw = corrected
+	r.total.Corrected.Merge(r.last.Corrected)
+	if r.open {
+		raw = quantiles(r.last.Raw)
+		r.total.Raw.Merge(r.last.Raw)
+	} else {
+		r.total.Raw = r.total.Corrected
 	}
-	r.total.Merge(t)
-	return t
+	return corrected, raw
 }

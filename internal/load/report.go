@@ -10,7 +10,7 @@ import (
 )
 
 // Percentiles are those that reports tell.
-func Percentiles() []float64 { return []float64{50, 90, 95, 99, 99.9, 99.99, 100} }
+func Percentiles() [7]float64 { return [...]float64{50, 90, 95, 99, 99.9, 99.99, 100} }
 
 // ProgressLine tells an interval in one line.
 func ProgressLine(i Interval) string {
@@ -24,7 +24,7 @@ func ProgressLine(i Interval) string {
 	}
 	switch i.Phase {
 	case PhaseConnect:
-		fmt.Fprintf(&b, "  %d connections, %s/s", i.Connections, per(uint64(i.Latency.Count())))
+		fmt.Fprintf(&b, "  %d connections, %s/s", i.Connections, per(uint64(i.Corrected.Count)))
 	default:
 		fmt.Fprintf(&b, "  sent %s/s", per(i.Sent))
 		if i.Acked > 0 {
@@ -34,8 +34,8 @@ func ProgressLine(i Interval) string {
 			fmt.Fprintf(&b, "  received %s/s", per(i.Received))
 		}
 	}
-	if h := i.Latency.Corrected; h != nil && h.TotalCount() > 0 {
-		fmt.Fprintf(&b, "  p50 %s  p99 %s  max %s", lasted(h.ValueAtPercentile(50)), lasted(h.ValueAtPercentile(99)), lasted(h.Max()))
+	if q := i.Corrected; q.Count > 0 {
+		fmt.Fprintf(&b, "  p50 %s  p99 %s  max %s", lasted(q.At[0]), lasted(q.At[3]), lasted(q.At[6]))
 	}
 	if i.Duplicated > 0 {
 		fmt.Fprintf(&b, "  duplicated %d", i.Duplicated)

@@ -91,8 +91,8 @@ type Interval struct {
 	Connections           int    // open
 	Duplicated, Reordered uint64 // since the run began
 	Broken                uint64 // since the run began
-	// Latency is of what came in it. While it warms up there is none.
-	Latency Times
+	// Corrected and Raw are of what came in it. While it warms up there is none.
+	Corrected, Raw Quantiles
 	// CPU and RSS are the broker's, negative: unknown.
 	CPU time.Duration
 	RSS int64

@@ -170,7 +170,9 @@ func (b *bench) connectAll(ctx context.Context, n int, role func(i int) role, re
 	took := newRecorder(parts(), false)
 	began := time.Now()
 	stop := b.every(func(end time.Duration, length time.Duration) Interval {
-		return Interval{Phase: PhaseConnect, End: end, Length: length, Latency: took.collect()}
+		i := Interval{Phase: PhaseConnect, End: end, Length: length}
+		i.Corrected, i.Raw = took.collect()
+		return i
 	})
 	err := parallel(ctx, n, b.plan.Ramp, func(ctx context.Context, i int) error {
 		at := time.Now()
@@ -325,7 +327,7 @@ func (b *bench) idle(ctx context.Context) error {
 		return err
 	}
 	stop := b.every(func(end, length time.Duration) Interval {
-		return Interval{Phase: PhaseMeasure, End: end, Length: length, Latency: newTimes()}
+		return Interval{Phase: PhaseMeasure, End: end, Length: length}
 	})
 	ended := !wait(ctx, b.plan.Duration)
 	stop()

@@ -25,11 +25,11 @@ func plan(t *testing.T, words string) Plan {
 		k, v, _ := strings.Cut(w, "=")
 		settings = append(settings, Setting{Key: k, Value: v, Where: "--" + k})
 	}
-	p, faults := Build(settings)
+	plans, faults := Plans("", nil, settings)
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	return p
+	return plans[0]
 }
 
 // try runs a load on a fake broker on a clock of its own.

@@ -19,11 +19,11 @@ const (
 	maxLoads    = 1000
 )
 
-// Scenario reads a YAML file with the name and text: either the keys of one
+// scenario reads a YAML file with the name and text: either the keys of one
 // load, or a list `loads` of them, for which the keys beside it are the
-// defaults. It gives the settings of each load for Build.
-func Scenario(name string, text []byte) ([][]Setting, Faults) {
-	s := scenario{name: name}
+// defaults. It gives the settings of each load.
+func scenario(name string, text []byte) ([][]Setting, Faults) {
+	s := scenarioReader{name: name}
 	if len(text) > MaxScenario {
 		s.fault(0, "the scenario is longer than 1 MiB", "is it the right file?")
 		return nil, s.faults
@@ -32,7 +32,7 @@ func Scenario(name string, text []byte) ([][]Setting, Faults) {
 	var doc, second yaml.Node
 	if err := d.Decode(&doc); err != nil {
 		s.syntax(err)
-		return nil, s.faults.sorted()
+		return nil, s.faults
 	}
 	if err := d.Decode(&second); err == nil {
 		s.fault(second.Line, "a second document", "keep one document: leave out everything from the line `---` on")
@@ -40,28 +40,28 @@ func Scenario(name string, text []byte) ([][]Setting, Faults) {
 		s.syntax(err)
 	}
 	s.top(doc.Content[0])
-	return s.loads, s.faults.sorted()
+	return s.loads, s.faults
 }
 
-type scenario struct {
+type scenarioReader struct {
 	name   string
 	loads  [][]Setting
 	faults Faults
 }
 
-func (s *scenario) at(line int) string {
+func (s *scenarioReader) at(line int) string {
 	if line == 0 {
 		return s.name
 	}
 	return s.name + ":" + strconv.Itoa(line)
 }
 
-func (s *scenario) fault(line int, what, hint string) {
+func (s *scenarioReader) fault(line int, what, hint string) {
 	s.faults = append(s.faults, Fault{Where: s.at(line), What: what, Hint: hint, line: line})
 }
 
 // syntax reports what the YAML reader could not read; it stops at the first.
-func (s *scenario) syntax(err error) {
+func (s *scenarioReader) syntax(err error) {
 	if errors.Is(err, io.EOF) {
 		s.fault(0, "the scenario is empty", "write the keys of a load, such as `load: p2p`")
 		return
@@ -75,7 +75,7 @@ func (s *scenario) syntax(err error) {
 }
 
 // top reads the outermost mapping.
-func (s *scenario) top(root *yaml.Node) {
+func (s *scenarioReader) top(root *yaml.Node) {
 	var list *yaml.Node
 	defaults := s.keys(root, "the scenario", func(key, val *yaml.Node) bool {
 		if key.Value != "loads" {
@@ -100,7 +100,7 @@ func (s *scenario) top(root *yaml.Node) {
 }
 
 // keys reads a mapping of keys to values; other takes what is neither.
-func (s *scenario) keys(m *yaml.Node, what string, other func(key, val *yaml.Node) bool) (all []Setting) {
+func (s *scenarioReader) keys(m *yaml.Node, what string, other func(key, val *yaml.Node) bool) (all []Setting) {
 	if m.Kind != yaml.MappingNode {
 		s.fault(m.Line, what+" wants keys with values", "write lines such as `load: p2p`")
 		return nil
@@ -126,7 +126,7 @@ func (s *scenario) keys(m *yaml.Node, what string, other func(key, val *yaml.Nod
 	return all
 }
 
-func (s *scenario) unknown(key *yaml.Node, what string) {
+func (s *scenarioReader) unknown(key *yaml.Node, what string) {
 	var names []string
 	for _, k := range Keys() {
 		names = append(names, k.Name)
