@@ -63,7 +63,7 @@ func examples(ts *testscript.TestScript, neg bool, args []string) {
 	n := 0
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		run := strings.NewReplacer("://localhost", "://"+ts.Getenv("ADDR"), "-p 8883", "-p "+ts.Getenv("TLSPORT")).Replace(line)
+		run := strings.NewReplacer("://localhost:1884", "://"+ts.Getenv("ADDR2"), "://localhost", "://"+ts.Getenv("ADDR"), "-p 8883", "-p "+ts.Getenv("TLSPORT")).Replace(line)
 		code := 0
 		if exit, ok := errors.AsType[*exec.ExitError](ts.Exec("sh", "-c", run)); ok {
 			code = exit.ExitCode()

@@ -27,12 +27,14 @@ func benchCommand(p Process) *cobra.Command {
 			"The load is connect, publish, subscribe, p2p (the default), fan-out, fan-in, shared, idle, offline or request. " +
 			"Without --rate it is a closed loop: each publisher has --window messages under way. With --rate it is an open loop: messages leave when they are due, and latency counts from then, so that waiting counts too; beside it stands the latency from when each was sent.\n\n" +
 			"The exit status is 1 where a message of QoS 1 or 2 was lost, or one of QoS 2 came twice.",
-		Example: "  myelin bench p2p -n 100 -q 1\n" +
-			"  myelin bench fan-out --subscribers 1000 -s 64 --duration 30s\n" +
-			"  myelin bench p2p -n 100 --rate 10000 --hgrm latency.hgrm --csv seconds.csv\n" +
-			"  myelin bench idle -n 10000 --ramp 10s --broker-pid 4711\n" +
+		Example: "  myelin bench p2p -n 100 -q 1 --count 100000\n" +
+			"  myelin bench fan-out --subscribers 500 -s 64 --count 500\n" +
+			"  myelin bench p2p -n 100 --rate 10000 --duration 1s --hgrm latency.hgrm --csv seconds.csv\n" +
+			"  myelin bench idle -n 1000 --topics 1 --ramp 1s --duration 1s --broker-pid $(cat broker.pid)\n" +
+			"  myelin bench connect -n 50 --rate 500 --duration 1s\n" +
+			"  myelin bench offline --subscribers 100 --count 10000 -q 2\n" +
 			"  myelin bench -f nightly.yaml --json -\n" +
-			"  myelin bench p2p -q 1 -L mqtt://localhost:1883 --compare mqtt://localhost:1884 --rounds 3",
+			"  myelin bench request --count 2000 -L mqtt://localhost --compare mqtt://localhost:1884 --rounds 2",
 		Args:      oneLoad,
 		ValidArgs: loadNames(),
 	}
@@ -128,7 +130,15 @@ func (x *benchmark) run(ctx context.Context, f *clientFlags) error {
 // plans are the loads, of the scenario and the flags.
 func (x *benchmark) plans() ([]load.Plan, error) {
 	if len(x.f.args) == 1 {
-		x.settings = append(x.settings, load.Setting{Key: "load", Value: x.f.args[0], Where: "LOAD"})
+		for _, k := range load.Keys() {
+			if k.Name != "load" {
+				continue
+			}
+			if what, hint := k.Check(x.f.args[0]); what != "" {
+				return nil, usage(what, hint)
+			}
+			x.settings = append(x.settings, load.Setting{Key: k.Name, Value: x.f.args[0], Where: "LOAD"})
+		}
 	}
 	if t := x.f.urlTopic(); t != "" {
 		x.settings = append([]load.Setting{{Key: "topic", Value: t, Where: "--url"}}, x.settings...)
@@ -304,7 +314,7 @@ func (x *benchmark) open(series int) (*files, error) {
 		}
 		f, bad := os.Create(name)
 		if bad != nil {
-			err = fmt.Errorf("write results: %w", bad)
+			err = fileError(bad)
 			return nil
 		}
 		return f

@@ -281,6 +281,9 @@ func (f *flow) measure(ctx context.Context) error {
 // reads first and last where the measuring begins and ends.
 func (f *flow) watch(ctx context.Context, done <-chan struct{}, first, last *reading) (err error) {
 	phase, from, to := PhaseWarmUp, f.from.Load(), f.to.Load()
+	if f.plan.WarmUp == 0 {
+		phase = PhaseMeasure
+	}
 	before := f.sums()
 	before.at = f.clock()
 	next := before.at + int64(time.Second)
@@ -299,8 +302,6 @@ func (f *flow) watch(ctx context.Context, done <-chan struct{}, first, last *rea
 		}
 		if begins {
 			phase = PhaseMeasure
-		}
-		if begins && f.plan.WarmUp > 0 {
 			if *first, err = f.readFlow(); err != nil {
 				return err
 			}
