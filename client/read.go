@@ -83,7 +83,9 @@ func (c *Client) feed(l *link, b []byte) (used int, err error) {
 		}
 		c.stats.PacketsIn++
 		if err = c.take(l, b[used:used+n], hdr, at, &inline); err != nil {
-			err = fmt.Errorf("read %s: %w", packet.FrameType(b[used:]), err)
+			if _, said := errors.AsType[*ReasonError](err); !said { // which names the packet
+				err = fmt.Errorf("read %s: %w", packet.FrameType(b[used:]), err)
+			}
 		}
 		used += n
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,5 +77,23 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), `"msg":"stopped"`) {
 		t.Error(out.String())
+	}
+}
+
+// TestColour: only terminals get colours.
+func TestColour(t *testing.T) {
+	var b bytes.Buffer
+	if report(&b, nil, errors.New("x")); strings.Contains(b.String(), "\x1b") {
+		t.Errorf("%q", b.String())
+	}
+	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("no terminal: ", err)
+	}
+	defer tty.Close()
+	for env, want := range map[string]bool{"": true, "NO_COLOR=": true, "NO_COLOR=1": false, "NO_COLOR=0": false, "TERM=dumb": false} {
+		if got := colour(tty, []string{env}); got != want {
+			t.Errorf("%q: %t", env, got)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/myelin-mqtt/myelin/client"
+	"github.com/myelin-mqtt/myelin/packet"
 )
 
 // clientCommands are the commands that are MQTT clients. They share the flags
@@ -88,6 +89,13 @@ func (f *clientFlags) disconnect(c *client.Client) error {
 	err := c.Disconnect(ctx)
 	_ = c.Close()
 	return err
+}
+
+// leave says goodbye without waiting for what is not acknowledged.
+func (f *clientFlags) leave(c *client.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.DisconnectWith(ctx, &packet.Disconnect{})
 }
 
 // isClient tells the commands that newClient made.

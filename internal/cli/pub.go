@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -81,6 +82,7 @@ func (x *publisher) run(ctx context.Context, f *clientFlags) error {
 	if err != nil {
 		return err
 	}
+	o.QueueQoS0 = f.reconnect
 	m, err := x.message.message(nil, "--topic")
 	if err != nil {
 		return err
@@ -93,14 +95,14 @@ func (x *publisher) run(ctx context.Context, f *clientFlags) error {
 	if err != nil {
 		return err
 	}
-	err = x.publish(ctx, c, m, next)
-	if bye := f.disconnect(c); err == nil && x.first == nil && x.waiting > 0 {
-		err = bye
+	if err := x.publish(ctx, c, m, next); err != nil {
+		f.leave(c)
+		return err
 	}
-	if err == nil {
-		err = x.failure()
+	if err := f.disconnect(c); err != nil {
+		return err
 	}
-	return err
+	return x.failure()
 }
 
 func (x *publisher) check() error {
@@ -152,7 +154,7 @@ func (x *publisher) publish(ctx context.Context, c *client.Client, m *client.Mes
 		case <-c.Done():
 			return x.lost(m, c.Err())
 		case <-ctx.Done():
-			return fmt.Errorf("interrupted with %d messages not acknowledged: %w", x.waiting, context.Canceled)
+			return x.interrupted()
 		}
 	}
 	return nil
@@ -168,7 +170,12 @@ func (x *publisher) send(ctx context.Context, c *client.Client, m *client.Messag
 	err := c.PublishAsync(ctx, m, func(r client.Receipt, err error) {
 		x.results <- result{receipt: r, err: err, begin: begin, end: time.Now()}
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, client.ErrClosed):
+		return x.lost(m, c.Err())
+	case errors.Is(err, context.Canceled):
+		return x.interrupted()
+	case err != nil:
 		return fmt.Errorf("publish: %w", err)
 	}
 	x.sent++
@@ -236,6 +243,10 @@ func (x *publisher) lost(m *client.Message, why error) error {
 		why = client.ErrClosed
 	}
 	return why
+}
+
+func (x *publisher) interrupted() error {
+	return fmt.Errorf("interrupted, %d of %d messages are not acknowledged: %w", x.waiting, x.sent, context.Canceled)
 }
 
 // failure is the first message that the server did not take.
