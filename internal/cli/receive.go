@@ -133,9 +133,15 @@ func (r *receiver) batch(ctx context.Context, m *client.Received, in intake) (do
 	}
 }
 
-// take prints one message, or passes it by. done: it was the last one.
+// take prints one message, or passes it by. done: there is no need for more. A
+// message that ended it without being printed is not acknowledged.
 func (r *receiver) take(ctx context.Context, m *client.Received) (done bool, err error) {
-	defer func() { r.pending = append(r.pending, unwritten{m, len(r.buf)}) }()
+	taken := true
+	defer func() {
+		if taken && err == nil {
+			r.pending = append(r.pending, unwritten{m, len(r.buf)})
+		}
+	}()
 	if r.remove != nil && !r.sel.leavesOut(m.Topic) {
 		echo, err := r.sweep(ctx, m)
 		if echo || err != nil {
@@ -143,18 +149,19 @@ func (r *receiver) take(ctx context.Context, m *client.Received) (done bool, err
 		}
 	}
 	if r.sel.retainedOnly && !m.Retain && !r.sel.leavesOut(m.Topic) {
+		taken = false
 		return true, nil
 	}
 	if !r.sel.wants(m) {
 		return false, nil
 	}
 	before := len(r.buf)
-	if r.buf, err = r.append(ctx, r.buf, m); err != nil {
-		// One message that does not fit what was asked for ends nothing.
-		r.buf = r.buf[:before]
-		r.warn("%s: %v", show.Clean(m.Topic), err)
+	longer, fault := r.append(ctx, r.buf, m)
+	if fault != nil { // one message that does not fit what was asked for ends nothing
+		r.warn("%s: %v", show.Clean(m.Topic), fault)
 		return false, nil
 	}
+	r.buf = longer
 	if len(r.buf) == before && r.filter != nil {
 		return false, nil // it was filtered out
 	}
@@ -189,19 +196,23 @@ func (r *receiver) append(ctx context.Context, b []byte, m *client.Received) ([]
 	}
 	err := r.filter.Run(ctx, show.Value(m), func(result []byte) error {
 		if r.show.Style == show.Verbose {
-			b = append(show.AppendClean(b, m.Topic), ' ') // it stays one word of one line
+			b = append(r.text(b, []byte(m.Topic)), ' ')
 		}
-		if r.show.Clean {
-			b = show.AppendClean(b, result)
-		} else {
-			b = append(b, result...)
-		}
+		b = r.text(b, result)
 		if !r.show.NoNewline {
 			b = append(b, '\n')
 		}
 		return nil
 	})
 	return b, err
+}
+
+// text adds what a message holds, which is safe to print on a terminal then.
+func (r *receiver) text(b, text []byte) []byte {
+	if r.show.Clean {
+		return show.AppendCleanLines(b, text)
+	}
+	return append(b, text...)
 }
 
 // flush writes what was gathered, and acknowledges the messages that were

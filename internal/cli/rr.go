@@ -292,8 +292,8 @@ func (a *asker) exchange(ctx context.Context, m *client.Message, answer func(*cl
 	for n < a.answers {
 		select {
 		case r := <-a.in:
-			if a.v5 && string(r.Correlation) != string(request.Correlation) {
-				continue // an answer to somebody else, or too late
+			if a.v5 && string(r.Correlation) != string(request.Correlation) || !a.v5 && r.Retain {
+				continue // an answer to somebody else, or to a request before
 			}
 			if err := answer(r); err != nil {
 				return n, err

@@ -45,6 +45,7 @@ func (w *watcher) run(ctx context.Context, in intake, ended <-chan struct{}) err
 	}
 	err := w.loop(ctx, in, ended)
 	if w.size != nil {
+		w.view.Width, _ = w.size()
 		if _, leaveErr := io.WriteString(w.out, watch.Leave); err == nil {
 			err = leaveErr
 		}
@@ -52,7 +53,7 @@ func (w *watcher) run(ctx context.Context, in intake, ended <-chan struct{}) err
 	if errors.Is(err, errPipe) {
 		return err
 	}
-	w.size = nil // the last table stays where it can be scrolled
+	w.size = nil // the last table stays, whole, where it can be scrolled
 	if drawErr := w.draw(); drawErr != nil {
 		return drawErr
 	}
@@ -120,6 +121,10 @@ func (w *watcher) draw() error {
 	}
 	v.Bold = false
 	now := time.Now()
-	_, err := io.WriteString(w.out, now.Format(time.RFC3339)+" "+strings.Join(w.table.Lines(now, v), "\n")+"\n\n")
+	text := strings.Join(w.table.Lines(now, v), "\n") + "\n"
+	if v.Width == 0 { // not the last one of a terminal
+		text = now.Format(time.RFC3339) + " " + text + "\n"
+	}
+	_, err := io.WriteString(w.out, text)
 	return err
 }

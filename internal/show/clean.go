@@ -45,8 +45,8 @@ func AppendClean[S ~string | ~[]byte](b []byte, s S) []byte {
 // Clean is AppendClean for a string.
 func Clean(s string) string { return string(AppendClean(nil, s)) }
 
-// appendCleanLines is AppendClean that lets ends of lines and tabs be.
-func appendCleanLines(b, s []byte) []byte {
+// AppendCleanLines is AppendClean that lets ends of lines and tabs be.
+func AppendCleanLines(b, s []byte) []byte {
 	from := 0
 	for i, c := range s {
 		if c == '\n' || c == '\t' {

@@ -177,7 +177,7 @@ func (p *part) append(b []byte, m *client.Received, clean bool) []byte {
 		b = appendNumber(b, m, p.verb)
 	}
 	if raw && clean {
-		b = appendCleanLines(b[:at], append([]byte(nil), b[at:]...))
+		b = AppendCleanLines(b[:at], append([]byte(nil), b[at:]...))
 	}
 	return p.fill(b, at)
 }

@@ -63,7 +63,7 @@ func (p *Printer) text(b []byte, s string) []byte {
 
 func (p *Printer) payload(b, payload []byte) []byte {
 	if p.Clean {
-		return appendCleanLines(b, payload)
+		return AppendCleanLines(b, payload)
 	}
 	return append(b, payload...)
 }
