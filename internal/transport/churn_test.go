@@ -115,6 +115,14 @@ func churn(t *testing.T, driver string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tlsLn, err := s.Listen("tls://127.0.0.1:0", ListenOptions{TLS: serverTLS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wssLn, err := s.Listen("wss://127.0.0.1:0", ListenOptions{TLS: serverTLS()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	end := time.Now().Add(2500 * time.Millisecond)
 	var clients, others sync.WaitGroup
 	var count atomic.Int64
@@ -122,7 +130,7 @@ func churn(t *testing.T, driver string) {
 		clients.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(i), 11))
 			for time.Now().Before(end) {
-				ln := []*Listener{tcp, unixLn, wsLn}[rnd.IntN(3)]
+				ln := []*Listener{tcp, unixLn, wsLn, tlsLn, wssLn}[rnd.IntN(5)]
 				if err := churnClient(ln, rnd); err != nil {
 					t.Error(err)
 					return
@@ -173,16 +181,25 @@ func churnClient(ln *Listener, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
+	raw := nc
+	defer raw.Close()
 	_ = nc.SetDeadline(time.Now().Add(2 * time.Second))
 	abrupt := func() {
-		if tc, ok := nc.(*net.TCPConn); ok && r.IntN(2) == 0 {
+		if tc, ok := raw.(*net.TCPConn); ok && r.IntN(2) == 0 {
 			_ = tc.SetLinger(0)
 		}
 	}
 	if r.IntN(60) == 0 { // silence
 		_, _ = nc.Read(make([]byte, 1))
 		return nil
+	}
+	if ln.secure {
+		if r.IntN(8) == 0 { // leaves in the middle of the handshake
+			_, _ = nc.Write([]byte{0x16, 3, 1, 0, 200, 1}[:1+r.IntN(6)])
+			abrupt()
+			return nil
+		}
+		nc = clientTLS(nc)
 	}
 	wrap := func(b []byte) []byte { return b }
 	if ln.path != "" {

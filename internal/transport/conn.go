@@ -79,11 +79,11 @@ const (
 
 func (w writer) busy() bool { return w >= writing }
 
-// extra is what only some connections need. The layers between socket and Handler have a fixed order: PROXY header, TLS,
-// WebSocket; only the last exists, the others get their pointers here.
+// extra is what only some connections need. The layers between socket and Handler have a fixed order: TLS, WebSocket.
 type extra struct {
-	ws *wsConn
-	g  *gconn // goroutine driver
+	tls *tlsConn
+	ws  *wsConn
+	g   *gconn // goroutine driver
 }
 
 func (c *Conn) ws() *wsConn {
@@ -96,8 +96,14 @@ func (c *Conn) ws() *wsConn {
 // newConn returns a connection that has just been accepted.
 func newConn(l *loop, ln *Listener, tick uint32) *Conn {
 	c := &Conn{l: l, lis: ln, connecting: true, seen: tick, limit: uint32((ln.s.o.ConnectTimeout + tickLen - 1) / tickLen)}
+	if ln.path != "" || ln.secure {
+		c.x = &extra{}
+	}
 	if ln.path != "" {
-		c.x = &extra{ws: &wsConn{upgrading: true}}
+		c.x.ws = &wsConn{upgrading: true}
+	}
+	if ln.secure {
+		c.x.tls = newTLS(c, ln.o.TLS)
 	}
 	l.load.Add(1)
 	return c

@@ -102,9 +102,7 @@ func TestCut(t *testing.T) {
 				}
 				defer nc.Close()
 				_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
-				if scheme == "ws" {
-					nc = dialWS(t, nc)
-				}
+				nc = layers(t, nc, scheme)
 				r := rand.New(rand.NewPCG(uint64(i), 7))
 				var sent []byte
 				for len(sent) < cut.total {

@@ -22,6 +22,10 @@ func (c *Conn) end(t *Turn, err error) {
 	if w := c.ws(); w != nil && !w.upgrading && !c.failed && !c.eof {
 		w.close(err)
 	}
+	if l := c.tls(); l != nil {
+		l.bye = l.safe && !c.failed && !c.eof
+		l.abort(err)
+	}
 	var q *chunk
 	if c.failed && !c.writer.busy() {
 		q, c.out.n = c.out.take(), 0

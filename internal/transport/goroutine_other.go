@@ -27,7 +27,7 @@ func (g *gconn) init(*Conn) {}
 // wait serves the connection until it has ended (true) or the goroutine was roused.
 func (g *gconn) wait(d *goroutines, c *Conn) (over bool) {
 	d.own(c)
-	idle, over := c.pause != running, c.ended
+	idle, over := c.holds(), c.ended
 	d.disown(c)
 	if over {
 		return true

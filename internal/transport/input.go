@@ -24,6 +24,9 @@ func (c *Conn) readable(t *Turn) after {
 	if c.pause != running {
 		return stopped
 	}
+	if c.tls() != nil {
+		return c.tlsReadable(t)
+	}
 	buf, k := c.place(t)
 	room := buf[k:min(k+readSize, len(buf))]
 	n, err := c.l.s.drv.read(c, room)
@@ -81,7 +84,6 @@ func (c *Conn) reserve(n int) {
 const lifeMin = 512
 
 // input passes buf, k old bytes and what was read after them, through the layers to the Handler and keeps the rest.
-// This is where a PROXY header would be taken off and TLS be opened.
 func (c *Conn) input(t *Turn, buf []byte, k int) {
 	var last error
 	if c.ws() != nil {
@@ -184,6 +186,11 @@ func (c *Conn) resume(t *Turn) {
 	if w := c.ws(); w != nil && w.err != nil {
 		c.end(t, w.err)
 		return
+	}
+	if l := c.tls(); l != nil {
+		if c.tlsInput(t, l.rest); c.pause != running || c.ended {
+			return
+		}
 	}
 	c.l.s.drv.readOn(t, c)
 }

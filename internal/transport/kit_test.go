@@ -35,7 +35,7 @@ func eachDriver(t *testing.T, f func(t *testing.T, driver string)) {
 // eachTransport runs f as a subtest on every driver and kind of listener.
 func eachTransport(t *testing.T, f func(t *testing.T, driver, scheme string)) {
 	eachDriver(t, func(t *testing.T, driver string) {
-		for _, s := range []string{"tcp", "unix", "ws"} {
+		for _, s := range schemes {
 			t.Run(s, func(t *testing.T) { f(t, driver, s) })
 		}
 	})
@@ -44,7 +44,7 @@ func eachTransport(t *testing.T, f func(t *testing.T, driver, scheme string)) {
 // eachAtOnce is eachTransport for tests that mostly wait: they do so together.
 func eachAtOnce(t *testing.T, f func(t *testing.T, driver, scheme string)) {
 	for _, d := range drivers() {
-		for _, s := range []string{"tcp", "unix", "ws"} {
+		for _, s := range schemes {
 			t.Run(d+" "+s, func(t *testing.T) {
 				t.Parallel()
 				f(t, d, s)
@@ -213,7 +213,7 @@ func serve(t testing.TB, h *echo, scheme string, o Options) (*Server, *Listener)
 	if scheme == "unix" {
 		u = "unix://" + filepath.Join(t.TempDir(), "s")
 	}
-	ln, err := s.Listen(u, ListenOptions{})
+	ln, err := s.Listen(u, ListenOptions{TLS: serverTLS()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,20 @@ func dial(t testing.TB, ln *Listener) net.Conn {
 	}
 	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
 	t.Cleanup(func() { _ = nc.Close() })
-	if u, _ := url.Parse(ln.URL()); u.Scheme == "ws" {
+	u, _ := url.Parse(ln.URL())
+	return layers(t, nc, u.Scheme)
+}
+
+// schemes are the kinds of listeners.
+var schemes = []string{"tcp", "unix", "ws", "tls", "wss"}
+
+// layers puts the layers of a scheme on a client's connection.
+func layers(t testing.TB, nc net.Conn, scheme string) net.Conn {
+	t.Helper()
+	if scheme == "tls" || scheme == "wss" {
+		nc = clientTLS(nc)
+	}
+	if scheme == "ws" || scheme == "wss" {
 		return dialWS(t, nc)
 	}
 	return nc

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ type ListenOptions struct {
 	Mode fs.FileMode
 	// MaxConns is the most connections at a time by this listener. Default: no limit.
 	MaxConns int
+	// TLS is for tls and wss, which need it. GetConfigForClient is the way to change certificates while connections live.
+	TLS *tls.Config
 }
 
 // Listener is a socket that accepts connections.
@@ -32,6 +35,7 @@ type Listener struct {
 	addr    net.Addr
 	dup     *os.File // reactor: what is accepted from; ln is closed
 	unix    bool
+	secure  bool        // TLS
 	path    string      // of the WebSocket upgrade; empty: no WebSocket
 	file    fs.FileInfo // of the Unix socket, to remove no other
 	sockets atomic.Int64
@@ -43,7 +47,9 @@ type Listener struct {
 // Listen opens a listener and accepts from it until it or the Server is closed. The URL is one of
 //
 //	tcp://host:port
+//	tls://host:port
 //	ws://host:port/path   path defaults to /mqtt
+//	wss://host:port/path
 //	unix:///path          a socket that nobody listens on is replaced
 func (s *Server) Listen(rawURL string, o ListenOptions) (*Listener, error) {
 	ln := &Listener{s: s, url: rawURL, o: o, closing: make(chan struct{})}
@@ -80,11 +86,11 @@ func parseURL(rawURL string) (*url.URL, error) {
 		return nil, errors.New("nothing but host and path is allowed")
 	}
 	switch u.Scheme {
-	case "tcp":
+	case "tcp", "tls":
 		if u.Path != "" && u.Path != "/" {
-			return nil, errors.New("tcp takes no path")
+			return nil, fmt.Errorf("%s takes no path", u.Scheme)
 		}
-	case "ws":
+	case "ws", "wss":
 	case "unix":
 		switch n := len(u.Host + u.Path); {
 		case n == 0:
@@ -94,7 +100,7 @@ func parseURL(rawURL string) (*url.URL, error) {
 		}
 		return u, nil
 	default:
-		return nil, fmt.Errorf("unknown scheme %q: want tcp, unix or ws", u.Scheme)
+		return nil, fmt.Errorf("unknown scheme %q: want tcp, tls, ws, wss or unix", u.Scheme)
 	}
 	if u.Port() == "" {
 		return nil, errors.New("port is missing")
@@ -111,10 +117,13 @@ func (ln *Listener) open(rawURL string) error {
 	case "unix":
 		ln.unix = true
 		return ln.openUnix(u.Host + u.Path)
-	case "ws":
+	case "ws", "wss":
 		if ln.path = u.EscapedPath(); ln.path == "" || ln.path == "/" && !strings.HasSuffix(rawURL, "/") {
 			ln.path = "/mqtt"
 		}
+	}
+	if ln.secure = u.Scheme == "tls" || u.Scheme == "wss"; ln.secure && ln.o.TLS == nil {
+		return errors.New("a certificate is missing")
 	}
 	if ln.ln, err = net.Listen("tcp", u.Host); err != nil {
 		return cause(err)
@@ -234,13 +243,16 @@ func (ln *Listener) backOff(delay time.Duration, why error) time.Duration {
 
 // refuse counts and reports a connection that ended before Open.
 func (s *Server) refuse(ln *Listener, addr string, why error) {
-	switch why {
-	case ErrTooMany:
+	var shake *tlsError
+	switch {
+	case why == ErrTooMany:
 		s.refLimit.Add(1)
-	case ErrTimeout:
+	case why == ErrTimeout:
 		s.refTime.Add(1)
-	case io.EOF, errReset:
+	case why == io.EOF || why == errReset:
 		s.refEOF.Add(1)
+	case why == ErrHandshakes || errors.As(why, &shake):
+		s.refTLS.Add(1)
 	default:
 		s.refOther.Add(1)
 	}

@@ -27,6 +27,7 @@ const (
 	doFlush        // write it: it was made dirty elsewhere
 	doTimer        // goroutine driver: the timer fired
 	doStart        // reactor: a new connection
+	doShake        // the TLS handshake is over, or reads on
 )
 
 // post is one entry of a mailbox. A nil c is for the loop itself.
@@ -168,6 +169,11 @@ func (c *Conn) run(t *Turn, err error) {
 	if err != nil {
 		c.end(t, err)
 		return
+	}
+	if do&doShake != 0 {
+		if c.shaken(t); c.ended {
+			return
+		}
 	}
 	if do&(doWake|doDrain) != 0 && c.opened {
 		err = c.l.s.h.Woken(t, c)

@@ -10,6 +10,9 @@ func (c *Conn) pending() bool {
 	if c.out.n > 0 {
 		return true
 	}
+	if l := c.tls(); l != nil && l.pending() {
+		return true
+	}
 	w := c.ws()
 	return w != nil && w.pending()
 }
@@ -76,6 +79,9 @@ func (c *Conn) wrote(t *Turn, err error) {
 	var q *chunk
 	if c.gone || c.failed {
 		q, c.out.n = c.out.take(), 0
+		if l := c.tls(); l != nil {
+			l.lost()
+		}
 	}
 	free := c.gone
 	drained := c.notify && (c.failed || !c.pending())
@@ -101,12 +107,18 @@ func (c *Conn) takeOut() (q *chunk, n int) {
 	if w := c.ws(); w != nil {
 		w.take(c.out.n == 0)
 	}
+	if l := c.tls(); l != nil {
+		l.take(c.out.n == 0)
+	}
 	return c.out.take(), c.out.n
 }
 
 // write sends from the chain q, which holds n bytes, and whatever of the WebSocket layer belongs around them. It returns
 // what is left of q and how many bytes of it were sent.
 func (c *Conn) write(t *Turn, q *chunk, n int) (rest *chunk, done int, err error) {
+	if c.tls() != nil {
+		return c.tlsWrite(t, q, n)
+	}
 	w := c.ws()
 	for done < c.l.s.most {
 		var bufs [][]byte

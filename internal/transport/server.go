@@ -23,6 +23,9 @@ type Options struct {
 	MaxConns int
 	// SndBuf and RcvBuf are the sizes of the kernel's buffers in bytes. Default: the system's.
 	SndBuf, RcvBuf int
+	// MaxHandshakes is how many TLS handshakes run at a time: each takes some 50 KB while it does. A connection that
+	// begins one more is ended. Default: 1024.
+	MaxHandshakes int
 	// Linger is how long an ended connection may go without receiving more of the rest of its output. Default: 1 s.
 	Linger time.Duration
 	// MaxInput is the most bytes that Feed may leave unconsumed. Default: 268,435,460, the largest MQTT packet.
@@ -42,6 +45,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.ConnectTimeout <= 0 {
 		o.ConnectTimeout = 10 * time.Second
+	}
+	if o.MaxHandshakes <= 0 {
+		o.MaxHandshakes = 1024
 	}
 	if o.Linger <= 0 {
 		o.Linger = time.Second
@@ -64,21 +70,23 @@ type Stats struct {
 	RefusedLimit   uint64 // over MaxConns
 	RefusedTimeout uint64 // no first byte, or no upgrade, within ConnectTimeout
 	RefusedClosed  uint64 // closed by the peer before its first byte
+	RefusedTLS     uint64 // a handshake that failed, or one too many
 	RefusedUpgrade uint64 // a bad WebSocket upgrade, and anything else before Open
 	AcceptErrors   uint64 // accept failed, for want of descriptors as a rule
 }
 
 // Server drives the connections of its listeners for one Handler.
 type Server struct {
-	piece int // the most bytes of one write
-	most  int // the most that one flush writes
-	h     Handler
-	o     Options
-	log   *slog.Logger
-	start time.Time
-	drv   driver
-	pools pools
-	loops []*loop
+	piece  int // the most bytes of one write
+	most   int // the most that one flush writes
+	h      Handler
+	o      Options
+	log    *slog.Logger
+	start  time.Time
+	drv    driver
+	pools  pools
+	shakes chan struct{} // one for each TLS handshake under way
+	loops  []*loop
 
 	loopWG sync.WaitGroup // loops
 	connWG sync.WaitGroup // accept loops, connections, writers
@@ -88,9 +96,9 @@ type Server struct {
 	closed    bool
 	turns     []*Turn // to be borrowed
 
-	in, out, accepted                            atomic.Uint64
-	refLimit, refTime, refEOF, refOther, accFail atomic.Uint64
-	open, sockets                                atomic.Int64
+	in, out, accepted                                    atomic.Uint64
+	refLimit, refTime, refEOF, refTLS, refOther, accFail atomic.Uint64
+	open, sockets                                        atomic.Int64
 }
 
 // driver is all that differs between the reactor and the goroutine driver. Owner means that the caller is the owner of
@@ -124,7 +132,7 @@ var (
 // New returns a running Server without listeners. Close ends it.
 func New(h Handler, o Options) (*Server, error) {
 	o.setDefaults()
-	s := &Server{h: h, o: o, log: o.Logger, start: time.Now(), piece: writeSize, most: writeMost, listeners: map[*Listener]struct{}{}}
+	s := &Server{h: h, o: o, log: o.Logger, start: time.Now(), piece: writeSize, most: writeMost, listeners: map[*Listener]struct{}{}, shakes: make(chan struct{}, o.MaxHandshakes)}
 	for i := range o.Loops {
 		l := &loop{s: s, id: i}
 		l.mail.l = l
@@ -186,7 +194,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		BytesIn: s.in.Load(), BytesOut: s.out.Load(), Accepted: s.accepted.Load(), Open: s.open.Load(), Sockets: s.sockets.Load(),
 		RefusedLimit: s.refLimit.Load(), RefusedTimeout: s.refTime.Load(), RefusedClosed: s.refEOF.Load(),
-		RefusedUpgrade: s.refOther.Load(), AcceptErrors: s.accFail.Load(),
+		RefusedTLS: s.refTLS.Load(), RefusedUpgrade: s.refOther.Load(), AcceptErrors: s.accFail.Load(),
 	}
 }
 

@@ -33,6 +33,9 @@ type Turn struct {
 	bufs [][]byte
 	vec  vec    // system's form of bufs
 	ctl  []byte // answers of a WebSocket reader
+	raw  []byte // what was read from a TLS connection; taken on the first read
+	seal []byte // what is to be encrypted
+	wire []byte // and then to be sent
 
 	block   bool // writes may wait
 	free    *chunk
@@ -132,6 +135,13 @@ func (t *Turn) buffer() []byte {
 		t.buf = make([]byte, tailCopied+readSize)
 	}
 	return t.buf
+}
+
+func (t *Turn) rawBuffer() []byte {
+	if t.raw == nil {
+		t.raw = make([]byte, readSize)
+	}
+	return t.raw
 }
 
 func (t *Turn) chunk() *chunk {
