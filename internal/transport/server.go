@@ -85,6 +85,7 @@ type Server struct {
 	start  time.Time
 	drv    driver
 	pools  pools
+	trims  []uintptr     // places of a tls.Conn's input buffers
 	shakes chan struct{} // one for each TLS handshake under way
 	loops  []*loop
 
@@ -132,7 +133,7 @@ var (
 // New returns a running Server without listeners. Close ends it.
 func New(h Handler, o Options) (*Server, error) {
 	o.setDefaults()
-	s := &Server{h: h, o: o, log: o.Logger, start: time.Now(), piece: writeSize, most: writeMost, listeners: map[*Listener]struct{}{}, shakes: make(chan struct{}, o.MaxHandshakes)}
+	s := &Server{h: h, o: o, log: o.Logger, start: time.Now(), piece: writeSize, most: writeMost, listeners: map[*Listener]struct{}{}, shakes: make(chan struct{}, o.MaxHandshakes), trims: inputBuffers()}
 	for i := range o.Loops {
 		l := &loop{s: s, id: i}
 		l.mail.l = l

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"reflect"
-	"sync"
 	"unsafe"
 )
 
@@ -12,7 +11,7 @@ import (
 // ClientHello, for as long as the connection lives. There is no other way to them. If they are not what they were when
 // this was written, nothing happens but that connections are larger; a test tells.
 func (l *tlsConn) trim() {
-	for _, at := range inputBuffers() {
+	for _, at := range l.c.l.s.trims {
 		b := (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(l.tc), at))
 		if b.Len() == 0 && b.Cap() > 0 {
 			*b = bytes.Buffer{}
@@ -20,8 +19,8 @@ func (l *tlsConn) trim() {
 	}
 }
 
-// inputBuffers are the places of the buffers in a tls.Conn.
-var inputBuffers = sync.OnceValue(func() (at []uintptr) {
+// inputBuffers finds the places of the buffers in a tls.Conn.
+func inputBuffers() (at []uintptr) {
 	t := reflect.TypeFor[tls.Conn]()
 	for _, name := range []string{"rawInput", "hand"} {
 		if f, ok := t.FieldByName(name); ok && f.Type == reflect.TypeFor[bytes.Buffer]() {
@@ -29,4 +28,4 @@ var inputBuffers = sync.OnceValue(func() (at []uintptr) {
 		}
 	}
 	return at
-})
+}
