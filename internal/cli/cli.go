@@ -191,6 +191,9 @@ func flagError(c *cobra.Command, err error) error {
 		if n := config.Nearest(unknown.GetSpecifiedName(), names); n != "" {
 			hint = fmt.Sprintf("did you mean --%s?", n)
 		}
+		if h := mosquittoOnly(unknown.GetSpecifiedName()); h != "" && isClient(c) {
+			hint = h
+		}
 	}
 	return usage(err.Error(), hint)
 }

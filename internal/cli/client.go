@@ -77,9 +77,24 @@ func (f *clientFlags) connect(ctx context.Context, o client.Options) (*client.Cl
 	}
 	if err := c.Connect(ctx); err != nil {
 		_ = c.Close()
-		return nil, err
+		return nil, unconnected(err)
 	}
 	return c, nil
+}
+
+// unconnected adds to an error of connecting what to try where something took
+// the connection and does not speak MQTT.
+func unconnected(err error) error {
+	code, hint := classify(err)
+	switch code {
+	case exitTimeout:
+		hint = "does an MQTT server listen there? --connect-timeout gives it longer"
+	case exitLost, exitProtocol:
+		hint = "does an MQTT server listen there, and is it without TLS? -d shows how far it comes"
+	default:
+		return err
+	}
+	return &hinted{err: err, hint: hint, code: code}
 }
 
 // disconnect says goodbye, within the time that a server may take for it.

@@ -26,6 +26,26 @@ func clientUsage(c *cobra.Command) error {
 	return err
 }
 
+// mosquittoOnly is what to try instead of a flag that only Mosquitto's clients
+// have; "": it is none.
+func mosquittoOnly(flag string) string {
+	switch flag {
+	case "tls-use-os-certs":
+		return "--tls uses the system's authorities"
+	case "nodelay":
+		return "leave it out: small packets are never held back"
+	case "quiet":
+		return "2>/dev/null leaves out what is on standard error"
+	case "ciphers", "tls-engine", "tls-engine-kpass-sha1", "keyform":
+		return "leave it out: TLS has safe ciphers, and keys in PEM or PKCS#12 files"
+	case "psk", "psk-identity":
+		return "use certificates: --cafile, --cert and --key, or --p12"
+	case "proxy":
+		return "there is no proxy; --ws goes where only HTTP does"
+	}
+	return ""
+}
+
 // codesTopic is a page of help.
 func codesTopic() *cobra.Command {
 	var b strings.Builder

@@ -171,6 +171,49 @@ func TestPubEndsWithoutInput(t *testing.T) {
 	f("nonsense", exitProtocol, func(p packet.Packet, c net.Conn) { _, _ = c.Write([]byte{0xFF, 0xFF}) }, nothing)
 }
 
+// TestNoBroker: what takes the connection is no MQTT server.
+func TestNoBroker(t *testing.T) {
+	f := func(want int, hint string, serve func(c net.Conn), args ...string) {
+		t.Helper()
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		go func() {
+			if c, err := ln.Accept(); err == nil {
+				serve(c)
+			}
+		}()
+		code, _, stderr := ran(t.Context(), nil, append([]string{"pub", "-L", "mqtt://" + ln.Addr().String() + "/t", "-m", "x"}, args...)...)
+		if code != want || !strings.Contains(stderr, "myelin: hint: "+hint) {
+			t.Errorf("exit code %d, want %d and the hint %q: %s", code, want, hint, stderr)
+		}
+	}
+	f(exitTimeout, "does an MQTT server listen there?", func(c net.Conn) {
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	}, "--connect-timeout", "0.05")
+	f(exitLost, "does an MQTT server listen there, and is it without TLS?", func(c net.Conn) { _ = c.Close() })
+	f(exitProtocol, "does an MQTT server listen there", func(c net.Conn) {
+		_, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.7\r\n")
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	})
+}
+
+// TestFlagsOfMosquitto: one that is not here has a hint of its own.
+func TestFlagsOfMosquitto(t *testing.T) {
+	for _, n := range []string{"tls-use-os-certs", "nodelay", "quiet", "ciphers", "keyform", "psk", "proxy"} {
+		if code, _, stderr := ran(t.Context(), nil, "pub", "--"+n, "x"); code != exitUsage || !strings.Contains(stderr, "hint: "+mosquittoOnly(n)) {
+			t.Errorf("--%s: exit code %d, %s", n, code, stderr)
+		}
+	}
+	if code, _, stderr := ran(t.Context(), nil, "serve", "--quiet"); code != exitUsage || strings.Contains(stderr, "/dev/null") {
+		t.Errorf("serve --quiet: exit code %d, %s", code, stderr)
+	}
+}
+
 // TestPubInput: what is wrong with standard input, and a standard output that
 // nobody reads.
 func TestPubInput(t *testing.T) {
