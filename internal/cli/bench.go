@@ -56,11 +56,25 @@ func benchCommand(p Process) *cobra.Command {
 	g.file(&x.hgrm, "hgrm", "", "write the latency distribution as HdrHistogram's tools read it to the `file`, or - as with --json")
 	g.toggle(&x.progress, "progress", "", "tell each second on standard error, a line each, also where that is no terminal")
 	newClient(c, p, x.run)
+	for _, n := range loadsOwn() {
+		c.Flags().Lookup(n).Hidden = true
+	}
 	return c
+}
+
+// loadsOwn are the flags of a connection that mean nothing to a load. In the
+// environment and the file they are for other commands.
+func loadsOwn() []string {
+	return []string{"reconnect", "disable-clean-session", "session-expiry-interval"}
 }
 
 // oneLoad takes the name of a load.
 func oneLoad(c *cobra.Command, args []string) error {
+	for _, n := range loadsOwn() {
+		if f := c.Flags().Lookup(n); f.Changed {
+			return misuse("`myelin bench --help` lists the flags", "%s: the loads choose that for themselves", dashed(f))
+		}
+	}
 	if len(args) <= 1 {
 		return nil
 	}
@@ -229,6 +243,9 @@ func (x *benchmark) loads(ctx context.Context, plans []load.Plan, targets []load
 				}
 				if err != nil && failure == nil {
 					failure = fmt.Errorf("%s: %w", p.Name, err)
+					if r.Err == nil && r.Faults.Lost > 0 {
+						failure = &hinted{err: failure, hint: "the broker's log may say why; its queue for one client may be shorter than the window, or than what waits offline", code: exitFailure}
+					}
 				}
 			}
 		}

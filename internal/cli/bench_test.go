@@ -163,7 +163,7 @@ func TestBenchInterrupted(t *testing.T) {
 	if code := Run(ctx, Process{Args: args, Stdout: &words, Stderr: out}); code != exitInterrupted {
 		t.Errorf("exit code %d\n%s%s", code, words.String(), out.String())
 	}
-	if !strings.Contains(words.String(), "\n  failed        context canceled\n") {
+	if w := words.String(); !strings.Contains(w, "\n  failed        context canceled\n") || strings.Contains(w, "lost          0") {
 		t.Error(words.String())
 	}
 	text, err := os.ReadFile(args[len(args)-1])

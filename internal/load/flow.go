@@ -264,6 +264,12 @@ func (f *flow) measure(ctx context.Context) error {
 		last, err = f.readFlow()
 		last.at = max(f.progressed(), first.at+1)
 	}
+	if err != nil && f.clock() > f.from.Load() { // what there is of it
+		var gone error
+		if last, gone = f.readFlow(); gone != nil {
+			last.cpu, last.rss = first.cpu, first.rss
+		}
+	}
 	if last.at > first.at {
 		f.account(first, last)
 	}
@@ -484,6 +490,7 @@ func (f *flow) finish(ctx context.Context, whole bool) {
 		faults.Reordered += s.reordered.Load()
 		faults.Strays += s.strays.Load()
 	}
+	f.res.Whole = whole
 	if whole {
 		each, streams := f.plan.each(), f.plan.streams()
 		for i := range f.seqs {

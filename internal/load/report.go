@@ -194,7 +194,11 @@ func percentileName(p float64) string {
 func promises(r *Result, line func(string, string, ...any)) {
 	f := r.Faults
 	if r.Plan.Messages() && r.Plan.Load != Publish {
-		line("lost", "%d", f.Lost)
+		if r.Whole {
+			line("lost", "%d", f.Lost)
+		} else {
+			line("lost", "unknown: the run ended before its time")
+		}
 		line("duplicated", "%d", f.Duplicated)
 		line("out of order", "%d", f.Reordered)
 	}

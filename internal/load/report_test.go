@@ -27,7 +27,7 @@ func sample(t *testing.T, words string) *Result {
 	p := plan(t, words)
 	r := &Result{
 		Plan: p, Broker: "tcp://a:1883", Connections: 200, Opening: 50 * time.Millisecond, Opened: spread(time.Microsecond),
-		Measured: 10 * time.Second, Sent: 100_000, Acked: 99_990, Received: 99_980, Busy: 0.42,
+		Whole: true, Measured: 10 * time.Second, Sent: 100_000, Acked: 99_990, Received: 99_980, Busy: 0.42,
 		Latency: Times{spread(2 * time.Microsecond), spread(time.Microsecond)}, Ack: Times{spread(4 * time.Microsecond), spread(3 * time.Microsecond)},
 	}
 	if p.Open() {

@@ -34,6 +34,8 @@ type Result struct {
 	// generator's own. Open loop only.
 	Lag *hdrhistogram.Histogram
 
+	// Whole: the run came to its end, so that Faults.Lost is known.
+	Whole bool
 	// Faults are of the whole run, warm-up included.
 	Faults Faulty
 	// Return tells of the sessions that came back; nil: none were away.
