@@ -311,7 +311,7 @@ func skipped(format string, args ...any) error {
 // has broken a promise, unless it says that somebody forbade it.
 func judge(err error) (Status, string) {
 	if v, ok := errors.AsType[*verdict](err); ok {
-		return v.status, v.text
+		return v.status, err.Error()
 	}
 	if e, ok := errors.AsType[*endError](err); ok {
 		if e.bye != nil && forbidden(e.bye.Code) {

@@ -23,6 +23,7 @@ func slow() []string {
 // TestOwnBroker: our broker keeps every promise, and nothing of the checks is
 // left in it.
 func TestOwnBroker(t *testing.T) {
+	t.Parallel()
 	b, address := own(t, broker.Options{})
 	for _, f := range judged(t, options(t, address)) {
 		if f.Status == Broken || f.Status == Unknown {
@@ -49,6 +50,7 @@ func left(t *testing.T, b *broker.Broker) {
 
 // TestOwnBrokerOtherwise: so it does over WebSocket, and with the older versions.
 func TestOwnBrokerOtherwise(t *testing.T) {
+	t.Parallel()
 	b, tcp := own(t, broker.Options{})
 	ws, err := b.Listen(broker.Listener{URL: "ws://127.0.0.1:0/mqtt"})
 	if err != nil {
@@ -146,6 +148,7 @@ func TestCredentials(t *testing.T) {
 // TestSilentServer: a server that falls silent after its CONNACK has broken
 // promises, each check comes to its end, and findings come in order.
 func TestSilentServer(t *testing.T) {
+	t.Parallel()
 	_, address := own(t, broker.Options{})
 	o := options(t, meddle(t, address, func(_ *wire, fromServer bool, b []byte) [][]byte {
 		if fromServer && packet.FrameType(b) != packet.CONNACK {

@@ -110,6 +110,7 @@ func flip(fromServer bool, t packet.Type, change func(first byte) byte) fault {
 
 // TestBroken: a check finds the fault that it is there for, and says which it is.
 func TestBroken(t *testing.T) {
+	t.Parallel()
 	_, address := own(t, broker.Options{MaxPacketSize: 300 << 10, MaxConnectSize: 128 << 10})
 	// They wait more than they compute.
 	var wg sync.WaitGroup

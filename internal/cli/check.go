@@ -105,7 +105,7 @@ type checker struct {
 
 	server string
 	group  string // the last that was printed
-	fault error  // of standard output
+	fault  error  // of standard output
 }
 
 func (x *checker) run(ctx context.Context, f *clientFlags) error {
