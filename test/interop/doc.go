@@ -4,7 +4,8 @@
 // It has no code besides its tests, and is a module of its own so that none of those clients becomes a dependency of
 // the product. deps.sh installs what the tests need; broker_test.go starts the program under test and is where to start
 // reading; then one file for each family of clients. chaos_test.go is the other way around: our client with Mosquitto's
-// broker. speed_test.go measures our client beside Paho's.
+// broker. speed_test.go measures our client beside Paho's. check_test.go runs `myelin check` against Mosquitto's
+// broker and ours.
 //
 // Environment:
 //
