@@ -163,6 +163,19 @@ myelin: error: MYELIN_KEEPALIVE: keepalive: wants seconds, or a duration such as
 	}
 }
 
+// TestSettingsText: the file that the help and docs/cli.md show is one.
+func TestSettingsText(t *testing.T) {
+	_, file, _ := strings.Cut(settingsText, "\n\n  all:")
+	file, _, _ = strings.Cut(file, "\n\n")
+	x, err := filled([]string{"MYELIN_CLIENT_CONFIG=" + clientYAML(t, "all:"+strings.ReplaceAll(file, "\n  ", "\n"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is(x, "host") != "broker.example" || is(x, "qos") != "1" || len(x.message.user) != 2 {
+		t.Errorf("host %s, qos %s, user properties %v", is(x, "host"), is(x, "qos"), x.message.user)
+	}
+}
+
 // TestOtherCommandsSections: a fault in another command's section is told, a
 // right value there changes nothing here.
 func TestOtherCommandsSections(t *testing.T) {
