@@ -34,7 +34,7 @@ func TestCheckOwn(t *testing.T) {
 			for _, v := range []string{"5", "311"} {
 				t.Run(name+"/"+v, func(t *testing.T) {
 					t.Parallel()
-					if broken := check(t, url, v); len(broken) > 0 {
+					if broken := runCheck(t, url, v); len(broken) > 0 {
 						t.Errorf("broken: %q", broken)
 					}
 				})
@@ -75,7 +75,7 @@ func TestCheckMosquitto(t *testing.T) {
 		t.Fatalf("%v:\n%s", err, m.log)
 	}
 	for v, known := range map[string][]string{"5": {"takeover"}, "311": {"order"}} {
-		for _, name := range check(t, "tcp://"+addr, v) {
+		for _, name := range runCheck(t, "tcp://"+addr, v) {
 			if !slices.Contains(known, name) {
 				t.Errorf("version %s: %s is broken", v, name)
 			}
@@ -88,8 +88,8 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// check runs `myelin check` and returns the names of what is broken. Its exit code must say whether anything is.
-func check(t *testing.T, url, version string) (broken []string) {
+// runCheck runs `myelin check` and returns the names of what is broken. Its exit code must say whether anything is.
+func runCheck(t *testing.T, url, version string) (broken []string) {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), program(t), "check", "--json", url, "-V", version)
 	c.WaitDelay = time.Second
