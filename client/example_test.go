@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"os"
 	"time"
 
 	"github.com/myelin-mqtt/myelin/broker"
@@ -88,11 +89,15 @@ func ExampleClient_Request() {
 // A publisher whose messages survive the death of the program: what was not
 // acknowledged is sent when it runs again.
 func ExampleOpenFile() {
-	session, err := client.OpenFile("session-of-meter-7", client.FileOptions{})
+	dir, err := os.MkdirTemp("", "session")
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer session.Close()
+	defer os.RemoveAll(dir)
+	session, err := client.OpenFile(dir, client.FileOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
 	c, err := client.New(client.Options{
 		Servers:  []string{"mqtts://broker.example"},
 		ClientID: "meter-7", SessionExpiry: 24 * time.Hour,
@@ -106,5 +111,18 @@ func ExampleOpenFile() {
 	if err := c.PublishAsync(context.Background(), &client.Message{Topic: "meter/7", Payload: []byte("42"), QoS: 2}, nil); err != nil {
 		log.Fatal(err)
 	}
-	go c.Connect(context.Background())
+	// Here the program would call c.Connect. This one ends.
+	c.Close()
+	session.Close()
+
+	if session, err = client.OpenFile(dir, client.FileOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close()
+	kept, err := session.Load()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(kept.Out), "message waits for its acknowledgement")
+	// Output: 1 message waits for its acknowledgement
 }

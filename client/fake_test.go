@@ -171,7 +171,7 @@ func TestKeepAlive(t *testing.T) {
 		if d := time.Since(begin); d != 10*time.Second {
 			t.Errorf("given up after %s", d)
 		}
-		p, _ = f.accept(packet.Connack{})
+		f.accept(packet.Connack{})
 		c.Close()
 	})
 }
@@ -304,7 +304,7 @@ func TestExactlyOnceOut(t *testing.T) {
 		p.send(&packet.Ack{Kind: packet.PUBREC, ID: m.ID})
 		expect[*packet.Ack](p)
 		p.c.Close()
-		p, _ = f.accept(packet.Connack{})
+		f.accept(packet.Connack{})
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -305,8 +305,7 @@ func TestWill(t *testing.T) {
 
 // proof is an authentication that says what the test wants.
 type proof struct {
-	answers []string
-	heard   []string
+	heard []string
 }
 
 func (p *proof) Method() string                        { return "PROOF" }
@@ -402,7 +401,7 @@ func TestProtocolErrors(t *testing.T) {
 			}
 		}
 		p.send(&packet.Disconnect{Code: packet.ServerMoved, ServerReference: "there:1883", ReasonString: "gone"})
-		p, _ = f.accept(packet.Connack{})
+		f.accept(packet.Connack{})
 		var r *client.ReasonError
 		if !errors.As(last, &r) || r.Server != "there:1883" || r.Reason != "gone" || r.Packet != packet.DISCONNECT {
 			t.Errorf("%v", last)

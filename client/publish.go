@@ -427,6 +427,11 @@ func (c *Client) forget() {
 	c.opened = nil
 }
 
+// maxGap bounds the numbers between messages that a Store has kept: more can
+// pass one that waits for its acknowledgement only as far as packet identifiers
+// reach, and the queue.
+const maxGap = 1 << 24
+
 // restore takes what the Store has.
 func (c *Client) restore() error {
 	s, err := c.o.Store.Load()
@@ -443,6 +448,9 @@ func (c *Client) restore() error {
 		c.first = s.Out[0].Seq
 	}
 	for _, k := range s.Out {
+		if k.Seq < c.first+uint64(c.pending.n) || k.Seq-c.first > maxGap || k.Seq >= c.seq {
+			return fmt.Errorf("message %d stands where it cannot", k.Seq)
+		}
 		for c.first+uint64(c.pending.n) < k.Seq {
 			c.pending.push(pending{over: true})
 		}
@@ -450,6 +458,9 @@ func (c *Client) restore() error {
 		if err := c.restoreOut(k); err != nil {
 			return fmt.Errorf("restore message %d: %w", k.Seq, err)
 		}
+	}
+	if c.seq-c.first > maxGap {
+		return fmt.Errorf("message %d stands where it cannot", c.first)
 	}
 	for c.first+uint64(c.pending.n) < c.seq {
 		c.pending.push(pending{over: true})

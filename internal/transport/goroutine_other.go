@@ -49,6 +49,15 @@ func (g *gconn) wait(d *goroutines, c *Conn) (over bool) {
 	return d.turn(c)
 }
 
+// holds says that nothing is to be read now.
+func (c *Conn) holds() bool {
+	if c.pause != running || c.eof {
+		return true
+	}
+	l := c.tls()
+	return l != nil && l.shaking() && l.isFull()
+}
+
 func (g *gconn) read(p []byte) (int, error) {
 	if len(g.sock.have) > 0 {
 		n := copy(p, g.sock.have)

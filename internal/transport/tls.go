@@ -195,15 +195,6 @@ func (l *tlsConn) shaking() bool {
 	return l.hs != nil
 }
 
-// holds says that nothing is to be read now.
-func (c *Conn) holds() bool {
-	if c.pause != running || c.eof {
-		return true
-	}
-	l := c.tls()
-	return l != nil && l.shaking() && l.isFull()
-}
-
 // isFull says that the handshake has more to read than it should, and has the owner told when it has not.
 func (l *tlsConn) isFull() bool {
 	l.mu.Lock()
