@@ -152,6 +152,9 @@ func splitTopic(u string) (server, topic string) {
 		return u, ""
 	}
 	authority, topic, _ := strings.Cut(rest, "/")
+	if withPassword(u) && !strings.Contains(authority, "@") {
+		return u, "" // package dial says what is wrong, and does not show the password
+	}
 	return scheme + "://" + authority, topic
 }
 
@@ -165,14 +168,23 @@ func (f *clientFlags) urlTopic() string {
 	return ""
 }
 
-// withPassword tells whether a URL has a password.
+// withPassword tells whether a URL has a password, also one with a slash in it,
+// which would have to be written %2F.
 func withPassword(u string) bool {
 	_, rest, ok := strings.Cut(u, "://")
-	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
-		rest = rest[:end]
+	if !ok {
+		rest = u
 	}
-	at := strings.LastIndexByte(rest, '@')
-	return ok && at >= 0 && strings.Contains(rest[:at], ":")
+	authority := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		authority = rest[:end]
+	}
+	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
+		return strings.Contains(authority[:at], ":")
+	}
+	_, port, ok := strings.Cut(authority, ":")
+	_, err := strconv.ParseUint(port, 10, 16)
+	return ok && err != nil && strings.Contains(rest, "@")
 }
 
 // maxSecret bounds what is read of a file with a password, in bytes.

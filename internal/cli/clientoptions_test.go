@@ -83,6 +83,17 @@ func TestTopicOfURL(t *testing.T) {
 	}
 }
 
+func TestWithPassword(t *testing.T) {
+	for u, want := range map[string]bool{
+		"mqtt://me:pw@h/t": true, "mqtt://me:p/w@h/t": true, "mqtt://me:p?w@h": true, "me:pw@h": true, "wss://me:@h/mqtt": true, "mqtt://me:p@ss@h": true,
+		"mqtt://me@h/t": false, "mqtt://h/t": false, "mqtt://h:1883/a@b": false, "mqtt://h/a:b@c": false, "h:1883": false, "mqtt://": false, "": false,
+	} {
+		if got := withPassword(u); got != want {
+			t.Errorf("%s: %t", u, got)
+		}
+	}
+}
+
 // TestSecrets: a password comes from a file, the environment or a URL of it, and
 // the servers that are shown do not have it.
 func TestSecrets(t *testing.T) {
@@ -152,6 +163,17 @@ func TestBind(t *testing.T) {
 	defer c.Close()
 	if !strings.HasPrefix(c.LocalAddr().String(), "127.0.0.1:") {
 		t.Error(c.LocalAddr())
+	}
+}
+
+// TestPasswordWithSlash: what is wrong is told without the password.
+func TestPasswordWithSlash(t *testing.T) {
+	x, err := filled([]string{"MYELIN_URL=mqtt://me:hu/sh@localhost/t"}, "-n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = x.options(); err == nil || !strings.Contains(err.Error(), "write %2F") || strings.Contains(err.Error(), "hu") {
+		t.Error(err)
 	}
 }
 

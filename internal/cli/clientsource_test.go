@@ -236,7 +236,7 @@ func TestNamesOfSettings(t *testing.T) {
 	c := pubCommand(Process{})
 	for letter, name := range map[string]string{
 		"h": "host", "p": "port", "t": "topic", "m": "message", "f": "file", "l": "stdin-line", "s": "stdin-file", "n": "null-message", "q": "qos",
-		"r": "retain", "u": "username", "i": "id", "I": "id-prefix", "k": "keepalive", "V": "protocol-version", "c": "disable-clean-session", "W": "timeout",
+		"r": "retain", "u": "username", "i": "id", "I": "id-prefix", "k": "keepalive", "V": "protocol-version", "c": "disable-clean-session", "W": "wait",
 		"L": "url", "x": "session-expiry-interval", "D": "property", "d": "debug", "A": "bind", "M": "max-inflight", "P": "password",
 	} {
 		if f := c.Flags().ShorthandLookup(letter); f == nil || f.Name != name {

@@ -37,8 +37,8 @@ func newPublisher(p Process) *publisher {
 	x.message.registerMessageProperties(c)
 	g := newGroup(c, "Output and time")
 	g.toggle(&x.json, "json", "", "one JSON object a line on standard output for each acknowledgement")
-	x.timeout = 30 * time.Second
-	g.seconds(&x.timeout, "timeout", "W", "longest wait for an acknowledgement; 0: for ever")
+	x.wait = 30 * time.Second
+	g.seconds(&x.wait, "wait", "W", "longest wait for an acknowledgement; 0: for ever")
 	x.clientFlags = newClient(c, p, x.run)
 	x.sinks = map[string]map[string]sink{"publish": x.message.sinks()}
 	return x
@@ -54,7 +54,7 @@ type publisher struct {
 	message messageFlags
 	source  sourceFlags
 	json    bool
-	timeout time.Duration
+	wait    time.Duration
 
 	results chan result // never full: it has room for all that are outstanding
 	waiting int         // messages without an acknowledgement
@@ -118,7 +118,7 @@ func (x *publisher) publish(ctx context.Context, c *client.Client, m *client.Mes
 	x.results = make(chan result, inFlight)
 	payloads, stop := x.source.start(next)
 	defer stop()
-	timeout := newSilence(x.timeout)
+	timeout := newSilence(x.wait)
 	defer timeout.stop()
 	for payloads != nil || x.waiting > 0 {
 		from := payloads
@@ -150,7 +150,7 @@ func (x *publisher) publish(ctx context.Context, c *client.Client, m *client.Mes
 				timeout.pause()
 			}
 		case <-timeout.passed:
-			return fmt.Errorf("%d of %d messages are not acknowledged within %s: %w", x.waiting, x.sent, x.timeout, context.DeadlineExceeded)
+			return fmt.Errorf("%d of %d messages are not acknowledged within %s: %w", x.waiting, x.sent, x.wait, context.DeadlineExceeded)
 		case <-c.Done():
 			return x.lost(m, c.Err())
 		case <-ctx.Done():
@@ -161,9 +161,9 @@ func (x *publisher) publish(ctx context.Context, c *client.Client, m *client.Mes
 }
 
 func (x *publisher) send(ctx context.Context, c *client.Client, m *client.Message) error {
-	if x.timeout > 0 {
+	if x.wait > 0 {
 		var cancel func()
-		ctx, cancel = context.WithTimeout(ctx, x.timeout)
+		ctx, cancel = context.WithTimeout(ctx, x.wait)
 		defer cancel()
 	}
 	begin := time.Now()
