@@ -51,15 +51,16 @@ type Client struct {
 	changed signal // state, room, what is kept or in flight has changed
 
 	// What leaves.
-	out       []byte       // packets for the connection
-	written   []completion // QoS 0 messages in out whose callers wait for the write
-	records   []Record     // what is to be kept before out leaves
-	recorded  uint64       // batches of records begun
-	kept      uint64       // batches of records that are kept
-	keeping   bool         // somebody commits records
-	spare     []Record     // the last that were committed, to be used again
-	storeErr  error        // why the Store keeps nothing more
-	finished  []completion // what is to be told when mu is unlocked
+	out       []byte                 // packets for the connection
+	written   []func(Receipt, error) // of the QoS 0 messages in out, to be told of the write
+	records   []Record               // what is to be kept before out leaves
+	recorded  uint64                 // batches of records begun
+	kept      uint64                 // batches of records that are kept
+	keeping   bool                   // somebody commits records
+	spare     []Record               // the last that were committed, to be used again
+	storeErr  error                  // why the Store keeps nothing more
+	finished  []completion           // what is to be told when mu is unlocked
+	told      []completion           // the last that were told, to be used again
 	snd       qos.Sender
 	seq       uint64 // of the next message of QoS 1 or 2
 	pending   deque[pending]
@@ -337,11 +338,22 @@ type completion struct {
 // unlock unlocks mu, and tells what has finished meanwhile.
 func (c *Client) unlock() {
 	f := c.finished
-	c.finished = nil
-	c.mu.Unlock()
-	for _, x := range f {
-		x.done(x.r, x.err)
+	if len(f) == 0 {
+		c.mu.Unlock()
+		return
 	}
+	c.finished, c.told = c.told, nil
+	c.mu.Unlock()
+	for i := range f {
+		f[i].done(f[i].r, f[i].err)
+	}
+	if cap(f) > 64 && len(f) < cap(f)/4 { // so many were long ago
+		return
+	}
+	clear(f)
+	c.mu.Lock()
+	c.told = f[:0]
+	c.mu.Unlock()
 }
 
 // tell has done called when mu is unlocked by unlock.
@@ -370,7 +382,7 @@ func (s *signal) tell() {
 }
 
 // deque is a queue that grows by doubling, and gives its memory back when it has
-// run empty.
+// run empty and was long.
 type deque[T any] struct {
 	b       []T // length a power of two, or 0
 	head, n int
@@ -395,8 +407,15 @@ func (q *deque[T]) pop() (x T) {
 	var zero T
 	*p = zero
 	q.head = (q.head + 1) & (len(q.b) - 1)
-	if q.n--; q.n == 0 && len(q.b) > 64 {
-		q.b, q.head = nil, 0
+	if q.n--; len(q.b) > 4096 {
+		q.slim()
 	}
 	return x
+}
+
+// slim gives back the memory of an empty queue.
+func (q *deque[T]) slim() {
+	if q.n == 0 {
+		*q = deque[T]{}
+	}
 }

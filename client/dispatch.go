@@ -63,15 +63,17 @@ func (c *Client) handled(m *Received) {
 }
 
 // handleInline calls the handlers on the reader's goroutine.
-func (c *Client) handleInline(batch []arrival) {
-	for i := range batch {
-		batch[i].call()
+func (c *Client) handleInline(l *link) {
+	for i := range l.inline {
+		l.inline[i].call()
 	}
 	c.mu.Lock()
-	for i := range batch {
-		c.handled(batch[i].m)
+	for i := range l.inline {
+		c.handled(l.inline[i].m)
 	}
 	c.unlock()
+	clear(l.inline)
+	l.inline = l.inline[:0]
 }
 
 // awaitHandlers waits while too many messages wait for their handlers. It does

@@ -5,6 +5,8 @@ import (
 	"net"
 	"runtime"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/myelin-mqtt/myelin/client"
 	"github.com/myelin-mqtt/myelin/packet"
@@ -35,6 +37,54 @@ func TestIdleMemory(t *testing.T) {
 	}
 	runtime.KeepAlive(all)
 	runtime.KeepAlive(one)
+}
+
+// TestIdleMemoryAfterMuch: what a client took for many messages it gives back
+// when it has been silent for a while.
+func TestIdleMemoryAfterMuch(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		const clients, messages = 20, 2000
+		heap, _ := heapNow()
+		all := make([]*client.Client, clients)
+		echoes := make([]*echo, clients)
+		for i := range all {
+			got := make(chan bool, messages)
+			c, e := connectEcho(t, client.Options{Inline: i%2 == 0})
+			all[i], echoes[i] = c, e
+			subscribe(t, c, func(*client.Received) { got <- true }, client.Filter("#", 1))
+			e.send(publishes(t, packet.V5, 0, messages))
+			for range messages {
+				<-got
+			}
+			for n := range messages {
+				m := client.Message{Topic: "t", Payload: make([]byte, 100), QoS: packet.QoS(n % 3)}
+				if err := c.PublishAsync(t.Context(), &m, func(client.Receipt, error) { got <- true }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range messages {
+				<-got
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		for _, e := range echoes {
+			e.mu.Lock()
+			e.buf, e.spare = nil, nil
+			e.mu.Unlock()
+		}
+		after, _ := heapNow()
+		each := (after - heap) / clients
+		t.Logf("%d bytes of heap", each)
+		if each > 15_000 {
+			t.Errorf("a client that is idle again has %d bytes of heap, want at most 15,000", each)
+		}
+		for _, c := range all {
+			c.Close()
+		}
+	})
 }
 
 // heapNow is the heap in use, and the number of goroutines.
@@ -125,6 +175,36 @@ func TestAllocations(t *testing.T) {
 			if allocs > most {
 				t.Errorf("v%s QoS %d: %.2f allocations to publish, want at most %.1f", v, q, allocs, most)
 			}
+		}
+	}
+}
+
+// TestAllocationsReceived: a message that comes costs its payload and itself.
+func TestAllocationsReceived(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	const n = 20_000
+	for _, v := range versions {
+		c, e := connectEcho(t, client.Options{Version: v})
+		got := make(chan bool)
+		left := 0
+		subscribe(t, c, func(*client.Received) {
+			if left--; left == 0 {
+				got <- true
+			}
+		}, client.Filter("#", 0))
+		block := publishes(t, v, 0, 100)
+		flood := func() {
+			left = n
+			for range n / 100 {
+				e.send(block)
+			}
+			<-got
+		}
+		flood()
+		if allocs := testing.AllocsPerRun(1, flood) / n; allocs > 2.1 {
+			t.Errorf("v%s: %.2f allocations to receive, want 2", v, allocs)
 		}
 	}
 }

@@ -24,9 +24,10 @@ type Received struct {
 	At time.Time
 
 	c      *Client
-	conn   uint64 // the connection that it came on
-	serial uint64 // tells it from others with the same identifier
-	place  uint32 // its place among what is to be acknowledged
+	conn   uint64    // the connection that it came on
+	serial uint64    // tells it from others with the same identifier
+	place  uint32    // its place among what is to be acknowledged
+	oneID  [1]uint32 // room for SubscriptionIDs
 }
 
 // Receipt is the server's word on a message.

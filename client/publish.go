@@ -33,7 +33,8 @@ func (c *Client) Publish(ctx context.Context, m *Message) (Receipt, error) {
 	if err := c.PublishAsync(ctx, m, done); err != nil {
 		return Receipt{}, err
 	}
-	defer c.blocks()()
+	c.blocks(1)
+	defer c.blocks(-1)
 	select {
 	case x := <-got:
 		return x.r, x.err
@@ -42,18 +43,15 @@ func (c *Client) Publish(ctx context.Context, m *Message) (Receipt, error) {
 	}
 }
 
-// blocks notes that a caller waits for an acknowledgement, so that the reader
-// does not wait for a handler that may be that caller.
-func (c *Client) blocks() (over func()) {
+// blocks notes that a caller waits for an acknowledgement, 1, or no longer does,
+// -1, so that the reader does not wait for a handler that may be that caller.
+func (c *Client) blocks(n int) {
 	c.mu.Lock()
-	c.blocked++
-	c.changed.tell()
-	c.mu.Unlock()
-	return func() {
-		c.mu.Lock()
-		c.blocked--
-		c.mu.Unlock()
+	c.blocked += n
+	if n > 0 {
+		c.changed.tell()
 	}
+	c.mu.Unlock()
 }
 
 // PublishAsync gives m to the client, waits for room in its queue only, and with
@@ -301,7 +299,7 @@ func (c *Client) send0(p *packet.Publish, done func(Receipt, error)) error {
 // put0 has done called when what leaves was written.
 func (c *Client) put0(done func(Receipt, error)) {
 	if done != nil {
-		c.written = append(c.written, completion{done: done})
+		c.written = append(c.written, done)
 	}
 }
 

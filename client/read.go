@@ -12,6 +12,7 @@ import (
 const (
 	readFirst = 512      // the read buffer of a client that hears little
 	readLarge = 64 << 10 // and of one that hears much
+	readIdle  = time.Second
 )
 
 // read reads until the connection ends, and says why.
@@ -32,10 +33,16 @@ func (c *Client) read(l *link) error {
 		case n == 0 && len(buf) > readLarge:
 			buf = make([]byte, readLarge)
 		}
+		before := c.heard.Load()
 		k, err := l.Read(buf[n:])
-		c.heard.Store(c.since())
-		if n += k; n == len(buf) && len(buf) < readLarge {
+		now := c.since()
+		c.heard.Store(now)
+		switch n += k; {
+		case n == len(buf) && len(buf) < readLarge:
 			buf = append(buf, make([]byte, len(buf))...)
+		case n < readFirst && len(buf) > readFirst && now-before > int64(readIdle): // it hears little now
+			buf = append(make([]byte, 0, readFirst), buf[:n]...)[:readFirst]
+			l.inline = nil
 		}
 		if err != nil && k == 0 {
 			if cause := l.cause.Load(); cause != nil {
@@ -67,7 +74,6 @@ func (c *Client) leaveWith(l *link, err error) error {
 // feed takes the whole packets of b, and tells how many bytes they have.
 func (c *Client) feed(l *link, b []byte) (used int, err error) {
 	at := time.Now()
-	var inline []arrival
 	c.mu.Lock()
 	for err == nil {
 		n, hdr, bad := packet.Frame(b[used:], int(c.o.MaxPacket))
@@ -82,7 +88,7 @@ func (c *Client) feed(l *link, b []byte) (used int, err error) {
 			c.o.Trace.Packet(PacketEvent{At: at, Bytes: b[used : used+n], Version: l.version})
 		}
 		c.stats.PacketsIn++
-		if err = c.take(l, b[used:used+n], hdr, at, &inline); err != nil {
+		if err = c.take(l, b[used:used+n], hdr, at); err != nil {
 			if _, said := errors.AsType[*ReasonError](err); !said { // which names the packet
 				err = fmt.Errorf("read %s: %w", packet.FrameType(b[used:]), err)
 			}
@@ -94,8 +100,8 @@ func (c *Client) feed(l *link, b []byte) (used int, err error) {
 		c.pump()
 	}
 	c.unlock()
-	if len(inline) > 0 {
-		c.handleInline(inline)
+	if len(l.inline) > 0 {
+		c.handleInline(l)
 	}
 	if err == nil {
 		c.awaitHandlers()
@@ -104,10 +110,10 @@ func (c *Client) feed(l *link, b []byte) (used int, err error) {
 }
 
 // take takes one packet; mu is held.
-func (c *Client) take(l *link, b []byte, hdr int, at time.Time, inline *[]arrival) error {
+func (c *Client) take(l *link, b []byte, hdr int, at time.Time) error {
 	switch t := packet.FrameType(b); t {
 	case packet.PUBLISH:
-		return c.onPublish(l, b, hdr, at, inline)
+		return c.onPublish(l, b, hdr, at)
 	case packet.PUBACK, packet.PUBREC, packet.PUBCOMP:
 		return c.onAck(l, t, b, hdr)
 	case packet.PUBREL:
@@ -166,7 +172,7 @@ type open2 struct {
 }
 
 // onPublish takes a message; mu is held.
-func (c *Client) onPublish(l *link, b []byte, hdr int, at time.Time, inline *[]arrival) error {
+func (c *Client) onPublish(l *link, b []byte, hdr int, at time.Time) error {
 	var p packet.Publish
 	if err := p.Parse(b, hdr, l.version); err != nil {
 		return err
@@ -211,9 +217,12 @@ func (c *Client) onPublish(l *link, b []byte, hdr int, at time.Time, inline *[]a
 		serial = c.stats.Arrived
 		c.opened[p.ID] = &open2{serial: serial, place: place, gen: l.gen}
 	}
-	m := &Received{Message: *p.Message(), Dup: p.Dup(), PacketID: p.ID, At: at, c: c, conn: l.gen, place: place, serial: serial}
+	m := &Received{Dup: p.Dup(), PacketID: p.ID, At: at, c: c, conn: l.gen, place: place, serial: serial}
+	m.Topic = l.topic
+	p.Decode(&m.Message)
+	l.topic = m.Topic
 	if p.HasSubID() {
-		m.SubscriptionIDs = p.SubIDs(nil)
+		m.SubscriptionIDs = p.SubIDs(m.oneID[:0])
 	}
 	a := arrival{m: m}
 	c.route(&a)
@@ -227,7 +236,7 @@ func (c *Client) onPublish(l *link, b []byte, hdr int, at time.Time, inline *[]a
 	}
 	c.unhandled++
 	if c.o.Inline {
-		*inline = append(*inline, a)
+		l.inline = append(l.inline, a)
 		return nil
 	}
 	c.inbox = append(c.inbox, a)

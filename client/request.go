@@ -80,7 +80,8 @@ func (c *Client) converse(ctx context.Context, m *Message, answer <-chan *Receiv
 	if err != nil {
 		return nil, fmt.Errorf("send the request: %w", err)
 	}
-	defer c.blocks()()
+	c.blocks(1)
+	defer c.blocks(-1)
 	select {
 	case a := <-answer:
 		return a, nil

@@ -26,8 +26,10 @@ type link struct {
 	maxPacket uint32 // the server's, 0: no limit
 	maxQoS    packet.QoS
 	aliases   aliases
-	known     [][]byte // the server's topic aliases, by their number - 1; the reader's
-	rest      []byte   // what came behind the CONNACK; the reader's
+	known     [][]byte  // the server's topic aliases, by their number - 1; the reader's
+	rest      []byte    // what came behind the CONNACK; the reader's
+	topic     string    // of the last message; the reader's
+	inline    []arrival // what came in one read, with Options.Inline; the reader's
 
 	cause  atomic.Pointer[error] // why this end closed it, nil: it did not
 	sentAt int64                 // the writer's, as heard
@@ -407,9 +409,9 @@ func (c *Client) lose(l *link, err error) {
 	c.link = nil
 	c.snd.Max = 0 // everything waits
 	c.out = c.out[:0]
-	for _, w := range c.written {
+	for _, done := range c.written {
 		c.stats.Dropped++
-		c.tell(w.done, Receipt{}, fmt.Errorf("publish at QoS 0: %w", err))
+		c.tell(done, Receipt{}, fmt.Errorf("publish at QoS 0: %w", err))
 	}
 	c.written = nil
 	for id := range c.sent {

@@ -103,7 +103,8 @@ func (c *Client) ask(ctx context.Context, x *call) ([]packet.Reason, error) {
 		c.sendCall(c.link, x)
 	}
 	c.mu.Unlock()
-	defer c.blocks()()
+	c.blocks(1)
+	defer c.blocks(-1)
 	select {
 	case <-x.done:
 		return x.codes, x.err

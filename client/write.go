@@ -41,26 +41,56 @@ func (c *Client) write() {
 	defer t.Stop()
 	var spare batch
 	for {
+		slim := false
 		select {
 		case <-c.wake:
 		case <-t.C:
+			slim = true
+			spare = batch{}
+			c.slim()
 		case <-c.ctx.Done():
 			return
 		}
 		for c.turn(&spare) {
 		}
-		t.Reset(c.alive())
+		next := c.alive()
+		if !slim {
+			next = min(next, slimAfter)
+		}
+		t.Reset(next)
 	}
 }
 
 // batch is what the writer takes at once.
 type batch struct {
 	out     []byte
-	written []completion
+	written []func(Receipt, error)
 }
 
-// spareBytes is how large a buffer an idle client keeps.
+// spareBytes is how large a buffer a client keeps that sends little.
 const spareBytes = 4 << 10
+
+// slimAfter is for how long a client sends nothing before it gives memory back.
+const slimAfter = 10 * time.Second
+
+// slim gives back the memory that was only kept to be used again.
+func (c *Client) slim() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.out) == 0 {
+		c.out, c.written = nil, nil
+	}
+	if len(c.inbox) == 0 {
+		c.inbox = nil
+	}
+	if len(c.finished) == 0 {
+		c.finished = nil
+	}
+	c.told, c.spare = nil, nil
+	c.pending.slim()
+	c.waiting0.slim()
+	c.toAck.slim()
+}
 
 // turn keeps and sends what there is, and reports whether there was something.
 func (c *Client) turn(b *batch) bool {
@@ -77,7 +107,7 @@ func (c *Client) turn(b *batch) bool {
 		return false
 	}
 	if err := c.keep(n); err != nil {
-		c.told(b, err)
+		c.wrote(b, err)
 		return false
 	}
 	var err error
@@ -91,27 +121,27 @@ func (c *Client) turn(b *batch) bool {
 			l.leave()
 		}
 	}
-	c.told(b, err)
+	c.wrote(b, err)
 	if cap(b.out) > spareBytes && len(b.out) < cap(b.out)/4 {
-		b.out = nil
+		b.out, b.written = nil, nil
 	}
 	return true
 }
 
-// told tells those who wait for the write, and those who wait for room.
-func (c *Client) told(b *batch, err error) {
+// wrote tells those who wait for the write, and those who wait for room.
+func (c *Client) wrote(b *batch, err error) {
 	c.mu.Lock()
 	c.stats.BytesOut += uint64(len(b.out))
-	for _, w := range b.written {
-		if err != nil {
-			c.stats.Dropped++
-			w.err = fmt.Errorf("publish at QoS 0: %w", err)
-		}
-		c.tell(w.done, w.r, w.err)
+	if err != nil {
+		c.stats.Dropped += uint64(len(b.written))
+		err = fmt.Errorf("publish at QoS 0: %w", err)
+	}
+	c.changed.tell()
+	c.mu.Unlock()
+	for _, done := range b.written {
+		done(Receipt{}, err)
 	}
 	clear(b.written)
-	c.changed.tell()
-	c.unlock()
 }
 
 // leave closes the sending half, so that a DISCONNECT that was written arrives

@@ -1,5 +1,7 @@
 package packet
 
+import "encoding/binary"
+
 // Message is an application message in plain form, for people and programs that make or read one: everything of a
 // PUBLISH that is not about one connection.
 type Message struct {
@@ -139,12 +141,23 @@ func (m *Message) set(p *propReader) {
 }
 
 // Message decodes the packet. Everything is copied.
-func (p *Publish) Message() *Message { return p.message(clone(p.Payload())) }
+func (p *Publish) Message() *Message {
+	m := new(Message)
+	p.Decode(m)
+	return m
+}
 
-// message is Message with this for a payload.
-func (p *Publish) message(payload []byte) *Message {
-	m := &Message{Topic: string(p.Topic()), Payload: payload, QoS: p.QoS(), Retain: p.Retain()}
-	m.Expiry, m.HasExpiry = p.Expiry()
+// Decode is Message into m, whose former contents do not matter, but that a Topic that is the same already is not
+// copied again.
+func (p *Publish) Decode(m *Message) { p.decode(m, clone(p.Payload())) }
+
+// decode is Decode with this for a payload.
+func (p *Publish) decode(m *Message, payload []byte) {
+	topic := m.Topic
+	if topic != string(p.Topic()) {
+		topic = string(p.Topic())
+	}
+	*m = Message{Topic: topic, Payload: payload, QoS: p.QoS(), Retain: p.Retain(), Expiry: p.expiry, HasExpiry: p.expAt != 0}
 	for id, v := range p.Properties() {
 		switch id {
 		case PropPayloadFormat:
@@ -155,12 +168,11 @@ func (p *Publish) message(payload []byte) *Message {
 			m.ResponseTopic = string(v)
 		case PropCorrelationData:
 			m.Correlation = clone(v)
+		case PropUser:
+			n := 2 + int(binary.BigEndian.Uint16(v))
+			m.User = append(m.User, UserProperty{string(v[2:n]), string(v[n+2:])})
 		}
 	}
-	for k, v := range p.User() {
-		m.User = append(m.User, UserProperty{string(k), string(v)})
-	}
-	return m
 }
 
 // describe adds the properties to the String of a packet.

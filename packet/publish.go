@@ -385,7 +385,9 @@ func (p *Publish) String() string {
 	for _, id := range p.SubIDs(nil) {
 		l.add("sub %d", id)
 	}
-	p.message(nil).describe(&l)
+	var m Message
+	p.decode(&m, nil)
+	m.describe(&l)
 	return l.String()
 }
 
