@@ -85,7 +85,8 @@ func (f *clientFlags) connect(ctx context.Context, o client.Options) (*client.Cl
 // unconnected adds to an error of connecting what to try where something took
 // the connection and does not speak MQTT.
 func unconnected(err error) error {
-	code, hint := classify(err)
+	code, _ := classify(err)
+	var hint string
 	switch code {
 	case exitTimeout:
 		hint = "does an MQTT server listen there? --connect-timeout gives it longer"
