@@ -41,6 +41,8 @@ type Finding struct {
 	Detail string
 	// Values are numbers and names out of Detail, for a program; nil: none.
 	Values map[string]any
+	// Packets are the last packets of a check that found a broken promise.
+	Packets []Packet
 	// Took is how long the check ran, without its tidying up.
 	Took time.Duration
 }
@@ -70,7 +72,8 @@ type Options struct {
 	Timeout time.Duration
 	// Patience is how long an answer is awaited. 0: 5 s.
 	Patience time.Duration
-	// Quiet is how long to listen for what must not come. 0: 250 ms.
+	// Quiet is how long to listen for what must not come. 0: 250 ms, or four
+	// times a PINGREQ's way there and back where that is longer.
 	Quiet time.Duration
 	// Parallel is how many checks run at a time, those that measure times
 	// excepted. 0: 4.
@@ -166,9 +169,6 @@ func (o *Options) setDefaults() {
 	if o.Patience == 0 {
 		o.Patience = 5 * time.Second
 	}
-	if o.Quiet == 0 {
-		o.Quiet = 250 * time.Millisecond
-	}
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
@@ -196,6 +196,7 @@ func (e *env) look(ctx context.Context) error {
 		c, err := t.connect(ctx, packet.Connect{Version: v, CleanStart: true})
 		if err == nil {
 			e.version, e.connack = v, c.ack
+			e.near(ctx, c)
 		}
 		t.tidy(ctx)
 		if err == nil {
@@ -209,6 +210,19 @@ func (e *env) look(ctx context.Context) error {
 		last = err
 	}
 	return last
+}
+
+// near finds out how near the server is, and how long silence is to be listened
+// to.
+func (e *env) near(ctx context.Context, c *conn) {
+	if e.o.Quiet > 0 {
+		return
+	}
+	e.o.Quiet = 250 * time.Millisecond
+	began := time.Now()
+	if c.ping(ctx) == nil { // that it is answered is for a check to say
+		e.o.Quiet = max(e.o.Quiet, 4*time.Since(began))
+	}
 }
 
 // all runs the rows: those that measure one after the other, then the others,
@@ -267,14 +281,16 @@ func (e *env) run(ctx context.Context, r row) Finding {
 	t := e.trial(r)
 	limited, cancel := context.WithTimeout(ctx, e.o.Timeout)
 	defer cancel()
-	began := time.Now()
 	err := r.f(limited, t)
-	f := Finding{Name: r.name, Group: r.group, Status: Kept, Detail: t.detail, Values: t.values, Took: time.Since(began)}
+	f := Finding{Name: r.name, Group: r.group, Status: Kept, Detail: t.detail, Values: t.values, Took: time.Since(t.began)}
 	if err != nil {
 		f.Status, f.Detail = judge(err)
 		if limited.Err() != nil {
 			f.Status, f.Detail = Unknown, fmt.Sprintf("not done after %v", e.o.Timeout)
 		}
+	}
+	if f.Status == Broken {
+		f.Packets = t.trace.story()
 	}
 	if left := t.tidy(ctx); left != nil {
 		text := strings.ReplaceAll(left.Error(), "\n", ", ")

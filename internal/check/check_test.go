@@ -140,8 +140,50 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("got %v (%v), want %s", err, refused, want)
 	}
 	o.Username, o.Password = "anna", []byte("secret")
-	if f := judged(t, o)["qos-0"]; f.Status != Kept {
-		t.Errorf("got %s: %s", f.Status, f.Detail)
+	if f := judged(t, o)["qos-0"]; f.Status != Kept || f.Packets != nil {
+		t.Errorf("got %s: %s, %v", f.Status, f.Detail, f.Packets)
+	}
+
+	// The packets of a broken promise show how it came to that, and no password.
+	o = options(t, meddle(t, address, lose(true, packet.PUBACK)), "qos-1")
+	o.Username, o.Password, o.Patience = "anna", []byte("secret"), 100*time.Millisecond
+	text := ""
+	for _, p := range judged(t, o)["qos-1"].Packets {
+		text += p.String() + "\n"
+	}
+	if strings.Contains(text, "secret") {
+		t.Errorf("the password is in the trace:\n%s", text)
+	}
+	for _, want := range []string{` ms  1 -> CONNECT 5.0 "mc`, ` user "anna" password`, ` ms  1 <- SUBACK m1 q1`, ` ms  2 -> PUBLISH q1 r0 d0 m1 "myelin-check/`, ` ms  1 <- PUBLISH q1`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the trace has no %q:\n%s", want, text)
+		}
+	}
+}
+
+// TestTrace: it keeps the last packets only, and says of each what it can.
+func TestTrace(t *testing.T) {
+	tr := new(env).trial(row{})
+	c := &conn{t: tr, number: 3, v: packet.V5}
+	for range 2 * mostEvents {
+		tr.note(c, false, tr.began, []byte{0xD0, 0})
+	}
+	for _, b := range [][]byte{{0xC0, 0}, {0xC1, 0}, {0x30}, make([]byte, longEvent+1)} {
+		tr.note(c, true, tr.began.Add(1500*time.Microsecond), b)
+	}
+	tr.noteEnd(c, true)
+	got := tr.trace.story()
+	if len(got) != mostEvents || got[0].String() != "     0.00 ms  3 <- PINGRESP" {
+		t.Errorf("%d kept, the first %v", len(got), got[0])
+	}
+	for i, want := range []string{
+		"PINGREQ", "2 bytes that are no right packet, c100: fixed header: reserved flags: malformed packet (0x81)",
+		"1 bytes, less than a packet", "RESERVED, 4097 bytes", "connection closed",
+	} {
+		p := got[mostEvents-5+i]
+		if p.Text != want || !p.Sent || i < 4 && !strings.HasPrefix(p.String(), "     1.50 ms  3 -> ") {
+			t.Errorf("got %v, want %s", p, want)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 // and packets are read when they are asked for. It belongs to one goroutine.
 type conn struct {
 	t        *trial
+	number   int // of the trial's, from 1
 	nc       net.Conn
 	id       string // client identifier
 	v        packet.Version
@@ -79,6 +80,7 @@ func (c *conn) send(ctx context.Context, p packet.Packet) error {
 // write writes bytes. That the server does not take them is not told here but by
 // the next read, which may find out why.
 func (c *conn) write(ctx context.Context, b []byte) error {
+	c.t.note(c, true, time.Now(), b)
 	deadline, _ := ctx.Deadline()
 	_ = c.nc.SetWriteDeadline(deadline) // a connection that is closed tells so by the write
 	stop := context.AfterFunc(ctx, func() { _ = c.nc.SetWriteDeadline(time.Unix(1, 0)) })
@@ -115,10 +117,13 @@ func (c *conn) fetch(ctx context.Context) (packet.Packet, error) {
 func (c *conn) fill(ctx context.Context) error {
 	select {
 	case r := <-c.reads:
-		c.buf = append(append(c.buf[:0], c.buf[c.off:]...), r.b...)
-		c.off, c.at = 0, r.at
+		if c.off > 0 {
+			c.buf, c.off = append(c.buf[:0], c.buf[c.off:]...), 0
+		}
+		c.buf, c.at = append(c.buf, r.b...), r.at
 		return nil
 	case <-c.ended:
+		c.t.noteEnd(c, false)
 		return &endError{bye: c.bye}
 	case <-ctx.Done():
 		return errLate
@@ -156,15 +161,20 @@ func (c *conn) listen() {
 func (c *conn) parse() (packet.Packet, error) {
 	p, n, err := packet.Parse(c.buf[c.off:], c.t.o.MaxPayload+128<<10, c.v)
 	if err != nil {
+		c.t.note(c, false, c.at, bytes.Clone(c.buf[c.off:]))
 		return nil, broken("the server sent what the standard forbids: %v", err)
 	}
+	if p == nil {
+		return nil, nil
+	}
+	b := bytes.Clone(c.buf[c.off : c.off+n]) // the buffer will be used again
 	c.off += n
+	c.t.note(c, false, c.at, b)
 	m, ok := p.(*packet.Publish)
 	if !ok {
 		return p, nil
 	}
-	// It is a view of a buffer that will be used again.
-	if err := m.Parse(bytes.Clone(c.buf[c.off-n:c.off]), hdr(c.buf[c.off-n:]), c.v); err != nil {
+	if err := m.Parse(b, hdr(b), c.v); err != nil {
 		return nil, err
 	}
 	if m.Alias != 0 {
@@ -233,6 +243,7 @@ func (c *conn) greeting(ctx context.Context) error {
 			if n == hdr+2 {
 				v = min(v, packet.V311)
 			}
+			c.t.note(c, false, c.at, bytes.Clone(b[:n]))
 			if err := c.ack.Parse(b[:n], hdr, v); err != nil {
 				return broken("the server sent what the standard forbids: %v", err)
 			}
@@ -585,6 +596,7 @@ func (c *conn) cut() {
 		return
 	}
 	c.left = true
+	c.t.noteEnd(c, true)
 	close(c.over)
 	_ = c.nc.Close() // there is nothing to be done about it
 	<-c.ended

@@ -265,7 +265,7 @@ func TestBroken(t *testing.T) {
 				}
 				return
 			}
-			if f := judged(t, o)[x.check]; f.Status != Broken || !strings.Contains(f.Detail, x.says) {
+			if f := judged(t, o)[x.check]; f.Status != Broken || !strings.Contains(f.Detail, x.says) || len(f.Packets) == 0 {
 				t.Errorf("%s: got %s: %s; want broken: %s", x.check, f.Status, f.Detail, x.says)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/myelin-mqtt/myelin/packet"
 )
@@ -54,6 +55,9 @@ func (p *pair) delivers(ctx context.Context, m *packet.Message) (bool, error) {
 			return false, err
 		}
 	}
+	// A long payload takes its time on a slow line: 128 KiB/s are enough.
+	p.pub.patience = p.t.o.Patience + time.Duration(len(m.Payload)>>17)*time.Second
+	p.sub.patience = p.pub.patience
 	again := func(refusal string, code packet.Reason) (bool, error) {
 		p.refusal, p.code = refusal, code
 		p.pub.leave(ctx)

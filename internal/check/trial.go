@@ -20,6 +20,8 @@ type trial struct {
 	name   string
 	detail string
 	values map[string]any
+	began  time.Time
+	trace  trace
 
 	conns    []*conn
 	sessions map[string]packet.Version // client identifiers whose sessions outlive their connections
@@ -27,7 +29,7 @@ type trial struct {
 }
 
 func (e *env) trial(r row) *trial {
-	return &trial{env: e, name: r.name, sessions: map[string]packet.Version{}, retained: map[string]bool{}}
+	return &trial{env: e, name: r.name, sessions: map[string]packet.Version{}, retained: map[string]bool{}, began: time.Now()}
 }
 
 // tell sets the words of the finding.
@@ -194,7 +196,7 @@ func (t *trial) raw(ctx context.Context, v packet.Version) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{t: t, nc: nc, v: v, patience: t.o.Patience, reads: make(chan chunk), ended: make(chan struct{}), over: make(chan struct{})}
+	c := &conn{t: t, number: len(t.conns) + 1, nc: nc, v: v, patience: t.o.Patience, reads: make(chan chunk), ended: make(chan struct{}), over: make(chan struct{})}
 	go c.listen() // until cut, which tidy calls at the latest
 	t.conns = append(t.conns, c)
 	return c, nil

@@ -47,6 +47,7 @@ func serverCheckCommand(p Process) *cobra.Command {
 	g.text(&x.prefix, "prefix", "", "what all topics begin with (default: myelin-check/ and a random part)")
 	number(g, &x.maxPayload, 1, packet.MaxRemaining/2, "max-payload", "", "longest payload to try, in bytes")
 	number(g, &x.parallel, 1, 64, "parallel", "", "checks to run at a time, those that measure times excepted")
+	g.toggle(&x.packets, "packets", "", "below a broken promise, show the packets that led to it; --json has them anyway")
 	g.toggle(&x.json, "json", "", "one JSON object a line on standard output for each check, and one for the whole")
 	g.seconds(&x.timeout, "timeout", "W", "longest time for one check")
 	g.seconds(&x.patience, "patience", "", "how long an answer of the server is awaited")
@@ -98,6 +99,7 @@ type checker struct {
 	prefix     string
 	maxPayload int
 	parallel   int
+	packets    bool
 	json       bool
 	timeout    time.Duration
 	patience   time.Duration
@@ -142,7 +144,7 @@ func (x *checker) run(ctx context.Context, f *clientFlags) error {
 		if len(b) == 1 {
 			what = "promise is not kept"
 		}
-		hint := "see the lines marked broken; `--only " + b[0] + "` repeats one of them"
+		hint := "`--only " + b[0] + " --packets` shows how it came to that"
 		return &hinted{err: fmt.Errorf("%d %s: %s", len(b), what, strings.Join(b, ", ")), hint: hint, code: exitFailure}
 	}
 	return nil
@@ -223,7 +225,11 @@ const (
 // print prints one finding.
 func (x *checker) print(f checks.Finding) {
 	if x.json {
-		x.printJSON(checkLine{Group: f.Group, Name: f.Name, Status: f.Status, Detail: f.Detail, Values: f.Values, MS: math.Round(f.Took.Seconds()*1e6) / 1e3})
+		var packets []checkPacket
+		for _, p := range f.Packets {
+			packets = append(packets, checkPacket{MS: thousandths(p.At), Conn: p.Conn, Sent: p.Sent, Packet: p.Text})
+		}
+		x.printJSON(checkLine{Group: f.Group, Name: f.Name, Status: f.Status, Detail: f.Detail, Values: f.Values, Packets: packets, MS: thousandths(f.Took)})
 		return
 	}
 	if x.group == "" {
@@ -241,6 +247,11 @@ func (x *checker) print(f checks.Finding) {
 	x.printf("  %s\n", strings.TrimRight(fmt.Sprintf("%-*s%s %s", checkNames, f.Name, status, lines[0]), " "))
 	for _, l := range lines[1:] {
 		x.printf("%*s%s\n", checkDetail-1, "", l)
+	}
+	for _, p := range f.Packets {
+		if x.packets {
+			x.printf("    %s\n", visible(p.String()))
+		}
 	}
 }
 
@@ -277,13 +288,25 @@ func wrap(s string, n int) []string {
 
 // checkLine is one line of --json.
 type checkLine struct {
-	Group  string         `json:"group"`
-	Name   string         `json:"name"`
-	Status checks.Status  `json:"status"`
-	Detail string         `json:"detail,omitempty"`
-	Values map[string]any `json:"values,omitempty"`
-	MS     float64        `json:"ms"`
+	Group   string         `json:"group"`
+	Name    string         `json:"name"`
+	Status  checks.Status  `json:"status"`
+	Detail  string         `json:"detail,omitempty"`
+	Values  map[string]any `json:"values,omitempty"`
+	Packets []checkPacket  `json:"packets,omitempty"`
+	MS      float64        `json:"ms"`
 }
+
+// checkPacket is a packet in a line of --json.
+type checkPacket struct {
+	MS     float64 `json:"ms"`
+	Conn   int     `json:"conn"`
+	Sent   bool    `json:"sent"`
+	Packet string  `json:"packet"`
+}
+
+// thousandths is a duration in milliseconds, to the microsecond.
+func thousandths(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 
 // checkSummary is the last line of --json.
 type checkSummary struct {
@@ -299,11 +322,12 @@ type checkSummary struct {
 }
 
 func (x *checker) printJSON(v any) {
-	text, err := json.Marshal(v)
-	if err != nil && x.fault == nil {
-		x.fault = err
+	if x.fault != nil {
+		return
 	}
-	x.printf("%s\n", text)
+	w := json.NewEncoder(x.out)
+	w.SetEscapeHTML(false)
+	x.fault = w.Encode(v)
 }
 
 // printSummary prints how many findings there are of each kind.
