@@ -102,7 +102,8 @@ type benchmark struct {
 	progress        bool
 
 	f       *clientFlags
-	live    bool // a progress line is rewritten in place
+	live    bool     // a progress line is rewritten in place
+	names   []string // of the brokers
 	results []*load.Result
 }
 
@@ -225,6 +226,9 @@ func meter(flag string, pid int) (load.Meter, error) {
 // first failure is the command's; what comes after it is run all the same, but
 // for an interruption.
 func (x *benchmark) loads(ctx context.Context, plans []load.Plan, targets []load.Target) (failure error) {
+	for _, t := range targets {
+		x.names = append(x.names, t.Name)
+	}
 	for _, p := range plans {
 		for round := range x.rounds {
 			for _, t := range targets {
@@ -251,12 +255,19 @@ func (x *benchmark) loads(ctx context.Context, plans []load.Plan, targets []load
 		}
 	}
 	if len(targets) == 2 {
-		table := load.Table(load.Compare(x.results, targets[0].Name, targets[1].Name), targets[0].Name, targets[1].Name)
-		if _, err := io.WriteString(x.words(), table); err != nil {
+		if _, err := io.WriteString(x.words(), load.Table(x.ratios(), targets[0].Name, targets[1].Name)); err != nil {
 			return err
 		}
 	}
 	return failure
+}
+
+// ratios compare the brokers, if there are two.
+func (x *benchmark) ratios() []load.Ratio {
+	if len(x.names) < 2 {
+		return nil
+	}
+	return load.Compare(x.results, x.names[0], x.names[1])
 }
 
 // rest lets a broker come to rest between two runs.
@@ -282,7 +293,7 @@ func (x *benchmark) tell() func(load.Interval) {
 	switch {
 	case x.live:
 		return func(i load.Interval) {
-			_, _ = fmt.Fprintf(x.f.messages, "\r\x1b[K%s", load.ProgressLine(i)) // what is not seen is not missed
+			_, _ = fmt.Fprintf(x.f.messages, "\r\x1b[K%s", cut(load.ProgressLine(i), x.width())) // what is not seen is not missed
 		}
 	case x.progress:
 		return func(i load.Interval) {
@@ -296,6 +307,24 @@ func (x *benchmark) clear() {
 	if x.live {
 		_, _ = io.WriteString(x.f.messages, "\r\x1b[K") // as in tell
 	}
+}
+
+// width is that of the terminal: a line that wraps could not be rewritten.
+func (x *benchmark) width() int {
+	if f, ok := x.f.command.ErrOrStderr().(*os.File); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 1 {
+			return n - 1
+		}
+	}
+	return 79
+}
+
+// cut leaves the first characters of a line.
+func cut(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most])
+	}
+	return s
 }
 
 func isTerminal(w io.Writer) bool {
@@ -361,13 +390,7 @@ func (stream) Close() error { return nil }
 func (o *files) write(x *benchmark) error {
 	var errs []error
 	if o.json != nil {
-		names := [2]string{}
-		for i, r := range x.results {
-			if i == 0 || r.Broker != names[0] {
-				names[min(i, 1)] = r.Broker
-			}
-		}
-		errs = append(errs, load.WriteJSON(o.json, x.results, load.Compare(x.results, names[0], names[1])), o.json.Close())
+		errs = append(errs, load.WriteJSON(o.json, x.results, x.ratios()), o.json.Close())
 	}
 	if o.csv != nil {
 		errs = append(errs, load.WriteCSV(o.csv, x.results), o.csv.Close())

@@ -14,8 +14,9 @@
 //
 // Start with Plan in plan.go, which keys.go reads from flags and scenario.go
 // from YAML. Run in run.go runs one: flow.go sets up loads with messages,
-// worker.go sends, receive.go receives, away.go has the sessions that are away;
-// ops.go has connecting and subscribing, and idle connections. pace.go
+// measure.go watches them, worker.go sends, receive.go receives, away.go has the
+// sessions that are away; ops.go has connecting and subscribing, run.go idle
+// connections. conn.go is what is needed of a client. pace.go
 // (when a message is due), sequence.go (lost, duplicated, out of order) and
 // stamp.go (what is in a payload) are pure. record.go holds the histograms,
 // result.go what a run gave, report.go, output.go and compare.go put it in words

@@ -238,7 +238,7 @@ func TestRefused(t *testing.T) {
 
 // TestInterrupted: the end of the context ends the run, and nothing counts as lost.
 func TestInterrupted(t *testing.T) {
-	for _, words := range []string{"load=p2p qos=1 rate=100", "load=p2p qos=1 rate=1", "load=fan-out", "load=idle", "load=connect", "load=subscribe", "load=offline duration=10s"} {
+	for _, words := range []string{"load=p2p qos=1 rate=100", "load=p2p qos=1 rate=1", "load=fan-out", "load=idle", "load=connect", "load=subscribe", "load=offline duration=10s", "load=offline ramp=100s subscribers=50"} {
 		t.Log(words)
 		p := plan(t, words+" clients=2 warm-up=0s")
 		synctest.Test(t, func(t *testing.T) {
@@ -249,6 +249,12 @@ func TestInterrupted(t *testing.T) {
 			defer cancel()
 			seen := 0
 			r := (&Runner{Target: b.target("fake"), Progress: func(Interval) { seen++ }, pause: time.Sleep}).Run(ctx, p)
+			b.mu.Lock()
+			left := len(b.subs) + len(b.sessions)
+			b.mu.Unlock()
+			if left > 0 {
+				t.Errorf("%s: %d subscriptions or sessions are left behind", words, left)
+			}
 			if !errors.Is(r.Err, context.DeadlineExceeded) || r.Faults.Lost > 0 || r.Faults.Unacked > 0 || seen < 2 {
 				t.Errorf("%s: %v, %+v, %d intervals", words, r.Err, r.Faults, seen)
 			}
