@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"time"
 
 	"github.com/myelin-mqtt/myelin/packet"
@@ -95,6 +96,11 @@ func (c *Client) slim() {
 // turn keeps and sends what there is, and reports whether there was something.
 func (c *Client) turn(b *batch) bool {
 	c.mu.Lock()
+	if c.blocked > 1 { // so many publish, and each waits: what they have ready goes along
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
 	l := c.link
 	if l != nil {
 		c.pump()

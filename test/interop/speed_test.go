@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -77,6 +78,9 @@ func BenchmarkClient(b *testing.B) {
 						}
 					})
 				})
+				b.Run(name("publish-wait-100"), func(b *testing.B) {
+					measure(b, s.dial(b, addr), func(d driver) { together(b, d, qos, payload) })
+				})
 				if server == "echo" {
 					b.Run(name("receive"), func(b *testing.B) { flood(b, s.dial(b, addr), qos) })
 				} else {
@@ -104,6 +108,23 @@ func measure(b *testing.B, d driver, f func(driver)) {
 	b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
 	d.close()
+}
+
+// together has a hundred goroutines publish and wait.
+func together(b *testing.B, d driver, qos byte, payload []byte) {
+	var wg sync.WaitGroup
+	var n atomic.Int64
+	for range 100 {
+		wg.Go(func() {
+			for n.Add(1) <= int64(b.N) {
+				if err := d.publish(speedTopic, qos, payload); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // flood has the echo send messages as fast as the client takes them.
