@@ -98,16 +98,17 @@ func (r *receiver) run(ctx context.Context, in intake, ended <-chan struct{}) er
 	for {
 		select {
 		case m := <-in:
-			done, err := r.batch(ctx, m, in)
-			if flushErr := r.flush(); flushErr != nil {
-				return flushErr
-			}
-			if done || err != nil {
+			if done, err := r.batch(ctx, m, in); done || err != nil {
 				return err
 			}
 		case <-r.quiet.C:
 			return nil
 		case <-ended:
+			for len(in) > 0 { // it came before the end
+				if done, err := r.batch(ctx, <-in, in); done || err != nil {
+					return err
+				}
+			}
 			return errEnded
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -118,19 +119,19 @@ func (r *receiver) run(ctx context.Context, in intake, ended <-chan struct{}) er
 // errEnded: the client is closed, and knows why.
 var errEnded = errors.New("the connection has ended")
 
-// batch takes a message and those that came meanwhile.
+// batch takes a message and some of those that came meanwhile, and writes what
+// is to be printed of them.
 func (r *receiver) batch(ctx context.Context, m *client.Received, in intake) (done bool, err error) {
-	for {
-		done, err = r.take(ctx, m)
-		if done || err != nil || len(r.buf) >= flushAt {
-			return done, err
+	for n := 1; ; n++ {
+		if done, err = r.take(ctx, m); done || err != nil || len(r.buf) >= flushAt || n >= cap(in) || len(in) == 0 {
+			break
 		}
-		select {
-		case m = <-in:
-		default:
-			return false, nil
-		}
+		m = <-in // only this goroutine takes
 	}
+	if flushErr := r.flush(); flushErr != nil {
+		return false, flushErr
+	}
+	return done, err
 }
 
 // take prints one message, or passes it by. done: there is no need for more. A

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -166,11 +167,61 @@ func TestReceiverPipe(t *testing.T) {
 	}
 }
 
+// TestReceiverAll: of many messages each is printed once, in order.
+func TestReceiverAll(t *testing.T) {
+	e := newEars()
+	var all []*client.Received
+	var want strings.Builder
+	for i := range 5000 {
+		all = append(all, msg("a", fmt.Sprint(i)))
+		fmt.Fprintln(&want, i)
+	}
+	e.limit = len(all)
+	if err := e.hear(t, time.Minute, all...); err != nil || e.out.text.String() != want.String() || len(e.acks) != len(all) {
+		t.Errorf("%v, %d bytes of %d, %d acknowledged", err, e.out.text.Len(), want.Len(), len(e.acks))
+	}
+}
+
+// TestReceiverBusy: a stream of messages without a pause, none of which is
+// printed, does not keep it from ending.
+func TestReceiverBusy(t *testing.T) {
+	e := newEars()
+	e.sel.without = []string{"#"}
+	ctx, cancel := context.WithCancel(t.Context())
+	e.ack = func(*client.Received) { cancel() }
+	in := newIntake()
+	stop := make(chan struct{})
+	var feeding sync.WaitGroup
+	feeding.Go(func() {
+		for {
+			select {
+			case in <- msg("a", "1"):
+			case <-stop:
+				return
+			}
+		}
+	})
+	if err := e.run(ctx, in, nil); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	close(stop)
+	feeding.Wait()
+}
+
 func TestReceiverEnds(t *testing.T) {
 	e := newEars()
 	ended := make(chan struct{})
 	close(ended)
-	if err := e.run(t.Context(), newIntake(), ended); err != errEnded {
+	in := newIntake()
+	for range cap(in) { // what came before the end is printed
+		in <- msg("a", "1")
+	}
+	if err := e.run(t.Context(), in, ended); err != errEnded || e.out.text.Len() != 2*cap(in) {
+		t.Error(err, e.out.text.Len())
+	}
+	e.limit = cap(in) + 1
+	in <- msg("a", "1")
+	if err := e.run(t.Context(), in, ended); err != nil {
 		t.Error(err)
 	}
 }
