@@ -52,6 +52,7 @@ type Client struct {
 
 	// What leaves.
 	out       []byte                 // packets for the connection
+	answers   int                    // acknowledgements in out
 	written   []func(Receipt, error) // of the QoS 0 messages in out, to be told of the write
 	records   []Record               // what is to be kept before out leaves
 	recorded  uint64                 // batches of records begun

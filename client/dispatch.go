@@ -76,17 +76,22 @@ func (c *Client) handleInline(l *link) {
 	l.inline = l.inline[:0]
 }
 
-// awaitHandlers waits while too many messages wait for their handlers. It does
-// not where a caller waits for an acknowledgement, which may be a handler, until
-// that makes sixteen times as many.
-func (c *Client) awaitHandlers() {
+// maxAnswers is how many acknowledgements may wait to be written before nothing
+// more is read: more than any server can need that reads them.
+const maxAnswers = 1 << 17
+
+// awaitRoom waits while too many messages wait for their handlers, or too many
+// answers for the server. It does not wait for handlers where a caller waits for an
+// acknowledgement, which may be a handler, until that makes sixteen times as many.
+func (c *Client) awaitRoom(l *link) {
 	for {
 		c.mu.Lock()
 		most := c.o.Inbox
 		if c.blocked > 0 {
 			most *= 16
 		}
-		if c.o.Inline || c.ended || c.unhandled < most {
+		room := (c.o.Inline || c.unhandled < most) && c.answers < maxAnswers
+		if c.ended || room || l.cause.Load() != nil {
 			if c.paused.Load() {
 				c.heard.Store(c.since())
 				c.paused.Store(false)

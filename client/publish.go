@@ -404,6 +404,7 @@ func (c *Client) onPubrec(l *link, r Receipt) {
 // answer appends an acknowledgement to what leaves; mu is held.
 func (c *Client) answer(l *link, t packet.Type, id uint16, code packet.Reason) {
 	c.out = packet.AppendAck(c.grow(), t, l.version, id, code)
+	c.answers++
 	c.stats.PacketsOut++
 }
 

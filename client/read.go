@@ -104,7 +104,7 @@ func (c *Client) feed(l *link, b []byte) (used int, err error) {
 		c.handleInline(l)
 	}
 	if err == nil {
-		c.awaitHandlers()
+		c.awaitRoom(l)
 	}
 	return used, err
 }

@@ -31,9 +31,10 @@ type link struct {
 	topic     string    // of the last message; the reader's
 	inline    []arrival // what came in one read, with Options.Inline; the reader's
 
-	cause  atomic.Pointer[error] // why this end closed it, nil: it did not
-	sentAt int64                 // the writer's, as heard
-	pingAt int64                 // when the PINGREQ that is not answered left, 0: there is none
+	cause   atomic.Pointer[error] // why this end closed it, nil: it did not
+	sentAt  int64                 // the writer's, as heard
+	writeBy int64                 // the deadline of writes that was set
+	pingAt  int64                 // when the PINGREQ that is not answered left, 0: there is none
 }
 
 // fail closes the connection for err. The first one counts.
@@ -408,7 +409,7 @@ func (c *Client) lose(l *link, err error) {
 	c.mu.Lock()
 	c.link = nil
 	c.snd.Max = 0 // everything waits
-	c.out = c.out[:0]
+	c.out, c.answers = c.out[:0], 0
 	for _, done := range c.written {
 		c.stats.Dropped++
 		c.tell(done, Receipt{}, fmt.Errorf("publish at QoS 0: %w", err))

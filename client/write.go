@@ -1,8 +1,10 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"time"
 
@@ -105,7 +107,7 @@ func (c *Client) turn(b *batch) bool {
 	if l != nil {
 		c.pump()
 	}
-	b.out, c.out = c.out, b.out[:0]
+	b.out, c.out, c.answers = c.out, b.out[:0], 0
 	b.written, c.written = c.written, b.written[:0]
 	n, rest, leaving := c.recorded, len(c.records), c.leaving
 	c.unlock()
@@ -119,7 +121,7 @@ func (c *Client) turn(b *batch) bool {
 	var err error
 	if l != nil && len(b.out) > 0 {
 		c.traceOut(b.out, l.version)
-		if _, err = l.Write(b.out); err != nil {
+		if err = c.writeOut(l, b.out); err != nil {
 			l.fail(fmt.Errorf("write: %w", err))
 		}
 		l.sentAt = c.since()
@@ -132,6 +134,30 @@ func (c *Client) turn(b *batch) bool {
 		b.out, b.written = nil, nil
 	}
 	return true
+}
+
+// writeStep is how much is written at once: a connection that is not TCP itself
+// has to take so much in the time that a server may be silent.
+const writeStep = 1 << 20
+
+// writeOut writes b. A server that takes nothing is given up as one that is
+// silent: a PINGREQ could not leave.
+func (c *Client) writeOut(l *link, b []byte) error {
+	patience := int64(l.keepAlive + c.o.AckTimeout)
+	for len(b) > 0 {
+		if now := c.since(); l.keepAlive > 0 && l.writeBy < now+patience {
+			l.writeBy = now + patience + patience/4 // not at each write
+			if err := l.SetWriteDeadline(c.born.Add(time.Duration(l.writeBy))); err != nil {
+				return err
+			}
+		}
+		n, err := l.Write(b[:min(len(b), writeStep)])
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 // wrote tells those who wait for the write, and those who wait for room.
@@ -227,7 +253,7 @@ func (c *Client) alive() time.Duration {
 	if quiet || l.pingAt == 0 && now-heard >= every && !c.paused.Load() {
 		b := (&packet.Pingreq{}).Append(nil, l.version)
 		c.traceOut(b, l.version)
-		if _, err := l.Write(b); err != nil {
+		if err := c.writeOut(l, b); err != nil {
 			l.fail(fmt.Errorf("write: %w", err))
 			return math.MaxInt64
 		}
