@@ -15,7 +15,7 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 TOOL = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := all
-.PHONY: all build run test fuzz fmt fmt-check lint conformance interop interop-deps torture bench bench-client docs clean help
+.PHONY: all build run test fuzz fmt fmt-check lint conformance interop interop-deps torture chaos bench bench-client docs clean help
 
 all: fmt-check lint test ## what to run before a commit
 
@@ -63,6 +63,9 @@ interop: build ## the program with other people's clients
 
 torture: build ## kill the program a hundred times under load, and account for every message (TORTURE="-kills 5", or -mosquitto)
 	$(GO) run ./test/torture $(TORTURE)
+
+chaos: ## a thousand faults in each test that breaks a client's connections (CHAOS=100 for less)
+	MYELIN_CHAOS=$(or $(CHAOS),1000) $(GO) test -count=1 -timeout 20m -run 'Chaos|Killed' ./client
 
 bench: build ## compare with other brokers, and write docs/benchmarks.md (BENCH="-run q0" for a part, on the screen only)
 	$(GO) run ./internal/bench/cmd $(or $(BENCH),-md docs/benchmarks.md)
