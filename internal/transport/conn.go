@@ -33,6 +33,8 @@ type Conn struct {
 	listed     bool // reactor: on the list of those to read again
 	ended      bool
 
+	counted bool // by its listener's gate
+
 	port uint16 // of the peer; it stands here, like the flags before mu, because it fills a gap
 
 	// Anybody's, under mu.
@@ -79,8 +81,10 @@ const (
 
 func (w writer) busy() bool { return w >= writing }
 
-// extra is what only some connections need. The layers between socket and Handler have a fixed order: TLS, WebSocket.
+// extra is what only some connections need. The layers between socket and Handler have a fixed order: PROXY
+// header, TLS, WebSocket.
 type extra struct {
+	px  *proxyConn
 	tls *tlsConn
 	ws  *wsConn
 	g   *gconn // goroutine driver
@@ -94,10 +98,17 @@ func (c *Conn) ws() *wsConn {
 }
 
 // newConn returns a connection that has just been accepted.
-func newConn(l *loop, ln *Listener, tick uint32) *Conn {
+func newConn(l *loop, ln *Listener, from netip.AddrPort, tick uint32) *Conn {
 	c := &Conn{l: l, lis: ln, connecting: true, seen: tick, limit: uint32((ln.s.o.ConnectTimeout + tickLen - 1) / tickLen)}
-	if ln.path != "" || ln.secure {
+	proxied := from.IsValid() && ln.proxied(from.Addr())
+	if from.IsValid() {
+		c.addr, c.port, c.counted = from.Addr().As16(), from.Port(), !proxied
+	}
+	if ln.path != "" || ln.secure || proxied {
 		c.x = &extra{}
+	}
+	if proxied {
+		c.x.px = &proxyConn{}
 	}
 	if ln.path != "" {
 		c.x.ws = &wsConn{upgrading: true}

@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -100,29 +101,29 @@ func (d *goroutines) accept(ln *Listener) {
 			continue
 		}
 		delay = 0
-		if !d.s.admit(ln) {
+		var from netip.AddrPort
+		if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+			from = a.AddrPort()
+		}
+		if err := d.s.admit(ln, from, time.Now()); err != nil {
 			addr := nc.RemoteAddr().String()
 			_ = nc.Close()
-			d.s.refuse(ln, addr, ErrTooMany)
+			d.s.refuse(ln, addr, err)
 			continue
 		}
-		d.open(ln, nc)
+		d.open(ln, nc, from)
 	}
 }
 
 // open makes a connection of nc and starts its goroutine.
-func (d *goroutines) open(ln *Listener, nc net.Conn) {
+func (d *goroutines) open(ln *Listener, nc net.Conn, from netip.AddrPort) {
 	g := &gconn{nc: nc, kick: make(chan struct{}, 1), clear: make(chan struct{})}
-	c := newConn(d.s.quietest(), ln, tickAt(d.s.start, time.Now()))
+	c := newConn(d.s.quietest(), ln, from, tickAt(d.s.start, time.Now()))
 	if c.x == nil {
 		c.x = &extra{}
 	}
 	c.x.g = g
 	if tc, ok := nc.(*net.TCPConn); ok {
-		if a, ok := tc.RemoteAddr().(*net.TCPAddr); ok {
-			p := a.AddrPort()
-			c.addr, c.port = p.Addr().As16(), p.Port()
-		}
 		if d.s.o.SndBuf > 0 {
 			_ = tc.SetWriteBuffer(d.s.o.SndBuf)
 		}
@@ -165,7 +166,7 @@ func (d *goroutines) serve(c *Conn) {
 	delete(d.conns, c)
 	d.mu.Unlock()
 	c.l.load.Add(-1)
-	d.s.left(c.lis)
+	d.s.left(c)
 }
 
 // turn reads and feeds until nothing is left. It returns true when the connection has ended.

@@ -24,6 +24,9 @@ func (c *Conn) readable(t *Turn) after {
 	if c.pause != running {
 		return stopped
 	}
+	if c.px() != nil {
+		return c.proxyReadable(t)
+	}
 	if c.tls() != nil {
 		return c.tlsReadable(t)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -22,6 +23,18 @@ type ListenOptions struct {
 	Mode fs.FileMode
 	// MaxConns is the most connections at a time by this listener. Default: no limit.
 	MaxConns int
+	// Allow and Deny say which addresses may connect: none of Deny, and where Allow is not empty, those of Allow only.
+	// They do not matter for a Unix socket, nor do those below.
+	Allow, Deny []netip.Prefix
+	// MaxConnsPerAddr is the most connections at a time from one address, of IPv6 from one network of 64 bits.
+	// Default: no limit.
+	MaxConnsPerAddr int
+	// Rate is how many connections a second are taken, and RatePerAddr how many from one address, each up to a second's
+	// worth at once. Default: no limit.
+	Rate, RatePerAddr float64
+	// Proxies are the addresses whose connections begin with a PROXY header, of version 1 or 2: it tells the address that
+	// counts. From all others such a header is garbage.
+	Proxies []netip.Prefix
 	// TLS is for tls and wss, which need it. GetConfigForClient is the way to change certificates while connections live.
 	TLS *tls.Config
 }
@@ -35,6 +48,7 @@ type Listener struct {
 	addr    net.Addr
 	dup     *os.File // reactor: what is accepted from; ln is closed
 	unix    bool
+	gate    gate
 	secure  bool        // TLS
 	path    string      // of the WebSocket upgrade; empty: no WebSocket
 	file    fs.FileInfo // of the Unix socket, to remove no other
@@ -53,6 +67,7 @@ type Listener struct {
 //	unix:///path          a socket that nobody listens on is replaced
 func (s *Server) Listen(rawURL string, o ListenOptions) (*Listener, error) {
 	ln := &Listener{s: s, url: rawURL, o: o, closing: make(chan struct{})}
+	ln.gate.o = &ln.o
 	if err := ln.open(rawURL); err != nil {
 		return nil, fmt.Errorf("listen %s: %w", rawURL, err)
 	}
@@ -224,6 +239,11 @@ func (ln *Listener) closeSocket() (err error) {
 	return err
 }
 
+// proxied says that the connections of an address begin with a PROXY header.
+func (ln *Listener) proxied(a netip.Addr) bool {
+	return len(ln.o.Proxies) > 0 && contains(ln.o.Proxies, a.Unmap().WithZone(""))
+}
+
 func (ln *Listener) isClosed() bool { return ln.closed.Load() }
 
 // backOff waits after a failed accept, twice as long each time, until the listener is closed: with no descriptor left
@@ -251,6 +271,8 @@ func (s *Server) refuse(ln *Listener, addr string, why error) {
 		s.refTime.Add(1)
 	case why == io.EOF || why == errReset:
 		s.refEOF.Add(1)
+	case why == ErrDenied || why == ErrTooManyOfAddress || why == ErrTooFast:
+		s.refAddr.Add(1)
 	case why == ErrHandshakes || errors.As(why, &shake):
 		s.refTLS.Add(1)
 	default:

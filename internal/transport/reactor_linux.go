@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -333,7 +334,7 @@ func (d *reactor) free(c *Conn) {
 	disownFD(c)
 	_ = unix.Close(int(c.fd))
 	c.l.load.Add(-1)
-	d.s.left(c.lis)
+	d.s.left(c)
 	d.s.connWG.Done()
 }
 
@@ -443,24 +444,26 @@ func (d *reactor) accept(ln *Listener) {
 
 // open makes a connection of a new socket and hands it to the loop with the fewest.
 func (d *reactor) open(ln *Listener, fd int, sa unix.Sockaddr) {
-	ok := d.s.admit(ln)
-	l := d.s.quietest()
-	c := newConn(l, ln, tickAt(d.s.start, time.Now()))
-	c.fd = int32(fd)
+	var from netip.AddrPort
 	switch a := sa.(type) {
 	case *unix.SockaddrInet4:
-		c.addr[10], c.addr[11] = 0xff, 0xff
-		copy(c.addr[12:], a.Addr[:])
-		c.port = uint16(a.Port)
+		from = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 	case *unix.SockaddrInet6:
-		c.addr, c.port = a.Addr, uint16(a.Port)
+		from = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
 	}
-	if !ok {
-		l.load.Add(-1)
+	now := time.Now()
+	err := d.s.admit(ln, from, now)
+	if err != nil {
 		_ = unix.Close(fd)
-		d.s.refuse(ln, c.RemoteAddr(), ErrTooMany)
+		addr := "unix"
+		if from.IsValid() {
+			addr = netip.AddrPortFrom(from.Addr().Unmap(), from.Port()).String()
+		}
+		d.s.refuse(ln, addr, err)
 		return
 	}
+	c := newConn(d.s.quietest(), ln, from, tickAt(d.s.start, now))
+	c.fd = int32(fd)
 	ownFD(c)
 	d.s.connWG.Add(1)
 	c.post(doStart)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,7 @@ type Stats struct {
 	RefusedLimit   uint64 // over MaxConns
 	RefusedTimeout uint64 // no first byte, or no upgrade, within ConnectTimeout
 	RefusedClosed  uint64 // closed by the peer before its first byte
+	RefusedAddress uint64 // not allowed, or too many or too fast from there or by this listener
 	RefusedTLS     uint64 // a handshake that failed, or one too many
 	RefusedUpgrade uint64 // a bad WebSocket upgrade, and anything else before Open
 	AcceptErrors   uint64 // accept failed, for want of descriptors as a rule
@@ -97,9 +99,9 @@ type Server struct {
 	closed    bool
 	turns     []*Turn // to be borrowed
 
-	in, out, accepted                                    atomic.Uint64
-	refLimit, refTime, refEOF, refTLS, refOther, accFail atomic.Uint64
-	open, sockets                                        atomic.Int64
+	in, out, accepted                                             atomic.Uint64
+	refLimit, refTime, refEOF, refAddr, refTLS, refOther, accFail atomic.Uint64
+	open, sockets                                                 atomic.Int64
 }
 
 // driver is all that differs between the reactor and the goroutine driver. Owner means that the caller is the owner of
@@ -195,7 +197,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		BytesIn: s.in.Load(), BytesOut: s.out.Load(), Accepted: s.accepted.Load(), Open: s.open.Load(), Sockets: s.sockets.Load(),
 		RefusedLimit: s.refLimit.Load(), RefusedTimeout: s.refTime.Load(), RefusedClosed: s.refEOF.Load(),
-		RefusedTLS: s.refTLS.Load(), RefusedUpgrade: s.refOther.Load(), AcceptErrors: s.accFail.Load(),
+		RefusedAddress: s.refAddr.Load(), RefusedTLS: s.refTLS.Load(), RefusedUpgrade: s.refOther.Load(), AcceptErrors: s.accFail.Load(),
 	}
 }
 
@@ -255,27 +257,46 @@ func (s *Server) isClosed() bool {
 	return s.closed
 }
 
-// admit counts a new socket, unless it is one too many.
-func (s *Server) admit(ln *Listener) bool {
+// admit counts a new socket, unless it may not come or is one too many. from is not valid for a Unix socket.
+func (s *Server) admit(ln *Listener, from netip.AddrPort, now time.Time) error {
+	own := from.IsValid() && !ln.proxied(from.Addr()) // else a proxy will tell
+	if own && !ln.gate.allows(from.Addr()) {
+		return ErrDenied // before it costs others anything
+	}
 	n := s.sockets.Add(1)
 	if m := s.o.MaxConns; m > 0 && n > int64(m) {
 		s.sockets.Add(-1)
-		return false
+		return ErrTooMany
 	}
-	if m := ln.o.MaxConns; m > 0 && ln.sockets.Add(1) > int64(m) {
-		ln.sockets.Add(-1)
-		s.sockets.Add(-1)
-		return false
+	var err error
+	switch m := ln.o.MaxConns; {
+	case m > 0 && ln.sockets.Add(1) > int64(m):
+		err = ErrTooMany
+	case ln.gate.fast(now):
+		err = ErrTooFast
+	case own:
+		err = ln.gate.enter(from.Addr(), now)
+	}
+	if err != nil {
+		s.leftSocket(ln)
+		return err
 	}
 	s.accepted.Add(1)
-	return true
+	return nil
 }
 
-// left undoes admit.
-func (s *Server) left(ln *Listener) {
+func (s *Server) leftSocket(ln *Listener) {
 	s.sockets.Add(-1)
 	if ln.o.MaxConns > 0 {
 		ln.sockets.Add(-1)
+	}
+}
+
+// left undoes admit.
+func (s *Server) left(c *Conn) {
+	s.leftSocket(c.lis)
+	if c.counted {
+		c.lis.gate.leave(c.Peer().Addr())
 	}
 }
 
