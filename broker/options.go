@@ -19,7 +19,12 @@ type Listener struct {
 	// URL is tcp://HOST:PORT, unix:///PATH or ws://HOST:PORT/PATH (path
 	// /mqtt where none is given). Port 0 takes a free one.
 	URL string
+	// Access says who may connect by it.
+	Access Access
 }
+
+// Access says who may connect by a listener. The zero value is everybody.
+type Access = transport.Access
 
 // Strategy chooses the member of a shared subscription that gets a message.
 type Strategy = route.Strategy

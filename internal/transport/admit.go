@@ -9,7 +9,7 @@ import (
 
 // Why a connection is refused before it says anything.
 var (
-	// ErrDenied refuses an address that ListenOptions.Deny names, or Allow does not.
+	// ErrDenied refuses an address that Access.Deny names, or Allow does not.
 	ErrDenied = errors.New("address is not allowed")
 	// ErrTooManyOfAddress refuses a connection over MaxConnsPerAddr.
 	ErrTooManyOfAddress = errors.New("too many connections from this address")
@@ -19,7 +19,7 @@ var (
 
 // gate decides who may connect by a listener. IPv6 addresses count by their first 64 bits, which one host has to itself.
 type gate struct {
-	o *ListenOptions
+	o *Access
 
 	mu    sync.Mutex
 	rate  bucket

@@ -18,7 +18,7 @@ func prefixes(s ...string) (ps []netip.Prefix) {
 }
 
 func TestGateAddresses(t *testing.T) {
-	g := gate{o: &ListenOptions{Allow: prefixes("10.0.0.0/8", "2001:db8::/32"), Deny: prefixes("10.1.0.0/16", "2001:db8:1::/48")}}
+	g := gate{o: &Access{Allow: prefixes("10.0.0.0/8", "2001:db8::/32"), Deny: prefixes("10.1.0.0/16", "2001:db8:1::/48")}}
 	for addr, want := range map[string]bool{
 		"10.2.3.4": true, "::ffff:10.2.3.4": true, "10.1.3.4": false, "11.0.0.1": false, "::ffff:10.1.0.1": false,
 		"2001:db8::1": true, "2001:db8:1::1": false, "2001:db9::1": false, "::1": false,
@@ -27,13 +27,13 @@ func TestGateAddresses(t *testing.T) {
 			t.Errorf("%s: %t", addr, got)
 		}
 	}
-	if g = (gate{o: &ListenOptions{}}); !g.allows(netip.MustParseAddr("203.0.113.9")) {
+	if g = (gate{o: &Access{}}); !g.allows(netip.MustParseAddr("203.0.113.9")) {
 		t.Error("without rules an address is refused")
 	}
 }
 
 func TestGateCounts(t *testing.T) {
-	g := gate{o: &ListenOptions{MaxConnsPerAddr: 2}}
+	g := gate{o: &Access{MaxConnsPerAddr: 2}}
 	now := time.Now()
 	a, b := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2") // one network
 	c := netip.MustParseAddr("2001:db8:0:1::1")
@@ -58,7 +58,7 @@ func TestGateCounts(t *testing.T) {
 }
 
 func TestGateRates(t *testing.T) {
-	g := gate{o: &ListenOptions{Rate: 3, RatePerAddr: 0.5}}
+	g := gate{o: &Access{Rate: 3, RatePerAddr: 0.5}}
 	now := time.Now()
 	a := netip.MustParseAddr("192.0.2.1")
 	for i, x := range []struct {
@@ -103,18 +103,18 @@ func TestGateRates(t *testing.T) {
 func TestGateListens(t *testing.T) {
 	eachDriver(t, func(t *testing.T, driver string) {
 		for _, x := range []struct {
-			o    ListenOptions
+			o    Access
 			want error
 		}{
-			{ListenOptions{Deny: prefixes("127.0.0.0/8")}, ErrDenied},
-			{ListenOptions{Allow: prefixes("192.0.2.0/24")}, ErrDenied},
-			{ListenOptions{MaxConnsPerAddr: 1}, ErrTooManyOfAddress},
-			{ListenOptions{Rate: 1e-6}, ErrTooFast},
-			{ListenOptions{RatePerAddr: 1e-6}, ErrTooFast},
+			{Access{Deny: prefixes("127.0.0.0/8")}, ErrDenied},
+			{Access{Allow: prefixes("192.0.2.0/24")}, ErrDenied},
+			{Access{MaxConnsPerAddr: 1}, ErrTooManyOfAddress},
+			{Access{Rate: 1e-6}, ErrTooFast},
+			{Access{RatePerAddr: 1e-6}, ErrTooFast},
 		} {
 			refused := make(chan error, 10)
 			s, _ := serve(t, &echo{refused: func(why error) { refused <- why }}, "tcp", Options{Driver: driver})
-			ln, err := s.Listen("tcp://127.0.0.1:0", x.o)
+			ln, err := s.Listen("tcp://127.0.0.1:0", ListenOptions{Access: x.o})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func TestGateListens(t *testing.T) {
 			}
 		}
 		s, _ := serve(t, &echo{}, "tcp", Options{Driver: driver})
-		ln, err := s.Listen("tcp://127.0.0.1:0", ListenOptions{MaxConnsPerAddr: 1})
+		ln, err := s.Listen("tcp://127.0.0.1:0", ListenOptions{Access: Access{MaxConnsPerAddr: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestProxy(t *testing.T) {
 				h := &echo{open: func(_ *Turn, c *Conn) { addrs <- c.RemoteAddr() }, refused: func(why error) { refused <- why }}
 				s, _ := serve(t, h, "tcp", Options{Driver: driver, ConnectTimeout: 500 * time.Millisecond})
 				ln, err := s.Listen(scheme+"://127.0.0.1:0", ListenOptions{
-					Proxies: prefixes("127.0.0.0/8"), Deny: prefixes("192.0.2.66/32"), MaxConnsPerAddr: 1, TLS: serverTLS(),
+					Access: Access{Proxies: prefixes("127.0.0.0/8"), Deny: prefixes("192.0.2.66/32"), MaxConnsPerAddr: 1}, TLS: serverTLS(),
 				})
 				if err != nil {
 					t.Fatal(err)

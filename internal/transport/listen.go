@@ -23,8 +23,16 @@ type ListenOptions struct {
 	Mode fs.FileMode
 	// MaxConns is the most connections at a time by this listener. Default: no limit.
 	MaxConns int
+	// Access says who may connect. Default: everybody.
+	Access Access
+	// TLS is for tls and wss, which need it. GetConfigForClient is the way to change certificates while connections live.
+	TLS *tls.Config
+}
+
+// Access says who may connect by a listener, before anything is said. The zero value is everybody. It does not matter for
+// a Unix socket.
+type Access struct {
 	// Allow and Deny say which addresses may connect: none of Deny, and where Allow is not empty, those of Allow only.
-	// They do not matter for a Unix socket, nor do those below.
 	Allow, Deny []netip.Prefix
 	// MaxConnsPerAddr is the most connections at a time from one address, of IPv6 from one network of 64 bits.
 	// Default: no limit.
@@ -35,8 +43,6 @@ type ListenOptions struct {
 	// Proxies are the addresses whose connections begin with a PROXY header, of version 1 or 2: it tells the address that
 	// counts. From all others such a header is garbage.
 	Proxies []netip.Prefix
-	// TLS is for tls and wss, which need it. GetConfigForClient is the way to change certificates while connections live.
-	TLS *tls.Config
 }
 
 // Listener is a socket that accepts connections.
@@ -67,7 +73,7 @@ type Listener struct {
 //	unix:///path          a socket that nobody listens on is replaced
 func (s *Server) Listen(rawURL string, o ListenOptions) (*Listener, error) {
 	ln := &Listener{s: s, url: rawURL, o: o, closing: make(chan struct{})}
-	ln.gate.o = &ln.o
+	ln.gate.o = &ln.o.Access
 	if err := ln.open(rawURL); err != nil {
 		return nil, fmt.Errorf("listen %s: %w", rawURL, err)
 	}
@@ -241,7 +247,7 @@ func (ln *Listener) closeSocket() (err error) {
 
 // proxied says that the connections of an address begin with a PROXY header.
 func (ln *Listener) proxied(a netip.Addr) bool {
-	return len(ln.o.Proxies) > 0 && contains(ln.o.Proxies, a.Unmap().WithZone(""))
+	return len(ln.o.Access.Proxies) > 0 && contains(ln.o.Access.Proxies, a.Unmap().WithZone(""))
 }
 
 func (ln *Listener) isClosed() bool { return ln.closed.Load() }
