@@ -86,7 +86,7 @@ func TestDefaultsAreTheBrokers(t *testing.T) {
 	for _, l := range config.Default().Listeners {
 		urls = append(urls, broker.Listener{URL: l.URL})
 	}
-	if !slices.Equal(urls, broker.DefaultListeners()) {
+	if !reflect.DeepEqual(urls, broker.DefaultListeners()) {
 		t.Errorf("listeners %v, the broker's are %v", urls, broker.DefaultListeners())
 	}
 }
