@@ -62,11 +62,10 @@ type chaos struct {
 	deaths   int
 	refused  atomic.Int64 // messages that ended with an error
 
-	came  chan struct{} // something came
-	mu    sync.Mutex
-	got   []uint32 // what came, in order
-	bent  int      // how many payloads were not as they were sent
-	grave bool     // the subscriber is dead, the next one not born
+	came chan struct{} // something came
+	mu   sync.Mutex
+	got  []uint32 // what came, in order
+	bent int      // how many payloads were not as they were sent
 }
 
 // listen puts the proxies before the broker.
