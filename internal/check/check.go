@@ -273,6 +273,9 @@ func (e *env) all(ctx context.Context, rows []row, each func(Finding)) []Finding
 	return found[:n]
 }
 
+// longDetail bounds what a server's words can make of a finding, in bytes.
+const longDetail = 400
+
 // run makes one check.
 func (e *env) run(ctx context.Context, r row) Finding {
 	if ctx.Err() != nil {
@@ -295,6 +298,9 @@ func (e *env) run(ctx context.Context, r row) Finding {
 	if left := t.tidy(ctx); left != nil {
 		text := strings.ReplaceAll(left.Error(), "\n", ", ")
 		f.Detail = strings.TrimPrefix(f.Detail+"; could not tidy up: "+text, "; ")
+	}
+	if len(f.Detail) > longDetail {
+		f.Detail = strings.ToValidUTF8(f.Detail[:longDetail], "") + "..."
 	}
 	return f
 }

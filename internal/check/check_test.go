@@ -221,6 +221,19 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// TestFar: a server that is far away is no worse than one that is near.
+func TestFar(t *testing.T) {
+	t.Parallel()
+	_, address := own(t, broker.Options{})
+	o := options(t, far(t, address, 60*time.Millisecond))
+	o.Skip, o.Quiet, o.Patience, o.Parallel = append(slow(), "qos-0", "qos-1", "qos-2", "ping"), 0, 5*time.Second, 64
+	for _, f := range judged(t, o) {
+		if f.Status == Broken || f.Status == Unknown {
+			t.Errorf("%s: %s: %s", f.Name, f.Status, f.Detail)
+		}
+	}
+}
+
 // TestTimeLimit: a check that takes too long is not known, and leaves nothing.
 func TestTimeLimit(t *testing.T) {
 	b, address := own(t, broker.Options{})

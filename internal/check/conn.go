@@ -443,6 +443,71 @@ func (c *conn) answer(ctx context.Context, q packet.QoS, id uint16) (code packet
 	return a.Code, a.ReasonString, nil
 }
 
+// finish sees the handshakes of several messages through, all at a time.
+func (c *conn) finish(ctx context.Context, q packet.QoS, ids []uint16) error {
+	first := packet.PUBACK
+	if q == packet.ExactlyOnce {
+		first = packet.PUBREC
+	}
+	for _, id := range ids {
+		a, err := c.acked(ctx, first, id)
+		if err != nil {
+			return err
+		}
+		if a.Code.Failed() {
+			return refused(first, a.Code, a.ReasonString)
+		}
+		if q == packet.ExactlyOnce {
+			if err := c.write(ctx, packet.AppendAck(nil, packet.PUBREL, c.v, id, packet.Success)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, id := range ids {
+		if q < packet.ExactlyOnce {
+			break
+		}
+		if _, err := c.acked(ctx, packet.PUBCOMP, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collect receives n messages. Their handshakes are under way at the same time,
+// and may be so still when it returns.
+func (c *conn) collect(ctx context.Context, n int) (all []*packet.Publish, err error) {
+	for len(all) < n {
+		p, err := c.await(ctx, "a message", func(p packet.Packet) bool {
+			a, ok := p.(*packet.Ack)
+			return p.Type() == packet.PUBLISH || ok && a.Kind == packet.PUBREL
+		})
+		if err != nil {
+			return all, err
+		}
+		var answer []byte
+		switch p := p.(type) {
+		case *packet.Ack:
+			answer = packet.AppendAck(nil, packet.PUBCOMP, c.v, p.ID, packet.Success)
+		case *packet.Publish:
+			all = append(all, p)
+			switch p.QoS() {
+			case packet.AtLeastOnce:
+				answer = packet.AppendAck(nil, packet.PUBACK, c.v, p.ID, packet.Success)
+			case packet.ExactlyOnce:
+				answer = packet.AppendAck(nil, packet.PUBREC, c.v, p.ID, packet.Success)
+			}
+		}
+		if answer == nil {
+			continue
+		}
+		if err := c.write(ctx, answer); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
 // release is the second half of a QoS 2 handshake.
 func (c *conn) release(ctx context.Context, id uint16) error {
 	if err := c.write(ctx, packet.AppendAck(nil, packet.PUBREL, c.v, id, packet.Success)); err != nil {

@@ -231,7 +231,7 @@ func TestBroken(t *testing.T) {
 		{"packet-size-server", "stays open", onConnack(func(k *packet.Connack) { k.MaxPacket = new(uint32(100 << 10)) })},
 		{"packet-size", `"long`, onConnect(func(k *packet.Connect) { k.MaxPacket = 0 })},
 		{"receive-maximum", "more than Receive Maximum 3", onConnect(func(k *packet.Connect) { k.ReceiveMax = 0 })},
-		{"receive-maximum-server", "with 1024 in flight of 1025", onConnack(func(k *packet.Connack) { k.ReceiveMax = new(uint16(1025)) })},
+		{"receive-maximum-server", "after the PUBREC of 1024 in flight of 1025", onConnack(func(k *packet.Connack) { k.ReceiveMax = new(uint16(1025)) })},
 		{"alias-maximum", "closed the connection", onConnack(func(k *packet.Connack) { k.AliasMax = new(uint16(65)) })},
 		{"maximum-qos", "stays open", onConnack(func(k *packet.Connack) { k.MaxQoS = new(packet.QoS(1)) })},
 		{"retain-unavailable", "stays open", onConnack(func(k *packet.Connack) { k.RetainAvailable = new(false) })},

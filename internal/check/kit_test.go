@@ -69,6 +69,46 @@ func judged(t testing.TB, o Options) map[string]Finding {
 	return found
 }
 
+// far puts a line in front of a broker that takes its time each way.
+func far(t testing.TB, address string, delay time.Duration) string {
+	t.Helper()
+	type piece struct {
+		b   []byte
+		due time.Time
+	}
+	return proxy(t, address, func(client, server net.Conn) {
+		pass := func(from, to net.Conn) {
+			pieces := make(chan piece, 10_000)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				defer to.Close()
+				for p := range pieces {
+					<-time.After(time.Until(p.due))
+					if _, err := to.Write(p.b); err != nil {
+						_ = from.Close()
+					}
+				}
+			})
+			for {
+				b := make([]byte, 32<<10)
+				n, err := from.Read(b)
+				if n > 0 {
+					pieces <- piece{b[:n], time.Now().Add(delay)}
+				}
+				if err != nil {
+					break
+				}
+			}
+			close(pieces)
+			wg.Wait()
+		}
+		var both sync.WaitGroup
+		both.Go(func() { pass(client, server) })
+		both.Go(func() { pass(server, client) })
+		both.Wait()
+	})
+}
+
 // wire is one connection of a meddler, as its fault sees it. Its fields are the
 // fault's to use; calls come one at a time.
 type wire struct {
@@ -85,6 +125,18 @@ type fault func(w *wire, fromServer bool, b []byte) [][]byte
 
 // meddle is a server that misbehaves: a broker with a fault in front of it.
 func meddle(t testing.TB, address string, f fault) string {
+	t.Helper()
+	return proxy(t, address, func(client, server net.Conn) {
+		w := new(wire)
+		var both sync.WaitGroup
+		both.Go(func() { w.pass(client, server, false, f) })
+		both.Go(func() { w.pass(server, client, true, f) })
+		both.Wait()
+	})
+}
+
+// proxy has pass connect each client with the broker.
+func proxy(t testing.TB, address string, pass func(client, server net.Conn)) string {
 	t.Helper()
 	target, err := dial.Parse(address)
 	if err != nil {
@@ -112,11 +164,7 @@ func meddle(t testing.TB, address string, f fault) string {
 					return
 				}
 				defer server.Close()
-				w := new(wire)
-				var both sync.WaitGroup
-				both.Go(func() { w.pass(client, server, false, f) })
-				both.Go(func() { w.pass(server, client, true, f) })
-				both.Wait()
+				pass(client, server)
 			})
 		}
 	})

@@ -352,14 +352,18 @@ func receiveMaximumServer(ctx context.Context, t *trial) error {
 		return c.start(ctx, &packet.Message{Topic: t.topic("t"), Payload: []byte("m"), QoS: 2})
 	}
 	n := min(told, most)
-	for i := range n {
+	var ids []uint16
+	for range n {
 		id, err := begin()
 		if err != nil {
 			return err
 		}
+		ids = append(ids, id)
+	}
+	for i, id := range ids {
 		a, err := c.acked(ctx, packet.PUBREC, id)
 		if err != nil {
-			return fmt.Errorf("with %d in flight of %d allowed: %w", i, told, err)
+			return fmt.Errorf("after the PUBREC of %d in flight of %d allowed: %w", i, told, err)
 		}
 		if a.Code.Failed() {
 			return refused(packet.PUBREC, a.Code, a.ReasonString)

@@ -206,23 +206,22 @@ func order(ctx context.Context, t *trial) error {
 			ids = append(ids, id)
 		}
 		// A server may pass on a message of QoS 2 when it is released, or before.
-		for _, id := range ids {
-			if q == 0 {
-				break
-			}
-			if _, _, err := pub.answer(ctx, q, id); err != nil {
+		if q > 0 {
+			if err := pub.finish(ctx, q, ids); err != nil {
 				return err
 			}
 		}
-		for i := range n {
-			m, err := sub.receive(ctx)
-			if err != nil {
-				return fmt.Errorf("message %d of %d at QoS %d: %w", i, n, q, err)
-			}
-			if got := string(m.Payload()); got != fmt.Sprint(i) {
-				return broken("at QoS %d message %.20s came where %d was next", q, got, i)
+		got, err := sub.collect(ctx, n)
+		if err != nil {
+			return fmt.Errorf("after %d of %d messages at QoS %d: %w", len(got), n, q, err)
+		}
+		for i, m := range got {
+			if string(m.Payload()) != fmt.Sprint(i) {
+				return broken("at QoS %d message %.20s came where %d was next", q, m.Payload(), i)
 			}
 		}
+		sub.leave(ctx)
+		pub.leave(ctx)
 	}
 	return nil
 }
