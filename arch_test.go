@@ -48,8 +48,9 @@ var layers = []struct {
 	{"client", []string{"packet", "topic", "internal/qos", "internal/dial"}},
 
 	{"internal/control", []string{"broker", "internal/store/disk"}},
-	{"internal/config", []string{"go.yaml.in/yaml/v3"}},
-	{"internal/cli", []string{"packet", "topic", "broker", "client", "internal/dial", "internal/load", "internal/check", "internal/show", "internal/jq", "internal/watch", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "github.com/HdrHistogram/hdrhistogram-go"}},
+	{"internal/certs", nil},
+	{"internal/config", []string{"internal/certs", "go.yaml.in/yaml/v3"}},
+	{"internal/cli", []string{"packet", "topic", "broker", "client", "internal/certs", "internal/dial", "internal/load", "internal/check", "internal/show", "internal/jq", "internal/watch", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "github.com/HdrHistogram/hdrhistogram-go"}},
 	{"internal/show", []string{"packet", "client"}},
 	{"internal/jq", []string{"internal/show", "github.com/itchyny/gojq"}},
 	{"internal/watch", []string{"internal/show"}},
