@@ -97,7 +97,7 @@ func (b *Broker) opt() *Options { return b.o.Load() }
 // Listen opens one more listener, and returns its address as a URL with the
 // port that was taken.
 func (b *Broker) Listen(l Listener) (string, error) {
-	ln, err := b.net.Listen(l.URL, transport.ListenOptions{Access: l.Access})
+	ln, err := b.net.Listen(l.URL, transport.ListenOptions{Access: l.Access, Data: &l, TLS: l.TLS})
 	if err != nil {
 		return "", err
 	}

@@ -82,6 +82,7 @@ const (
 	flagPaused                      // input waits
 	flagCongested                   // for the out-queue to be written
 	flagAccess                      // for the access rules
+	flagCertified                   // the user name is the certificate's
 )
 
 // signal leaves word for the owner, from any goroutine.
@@ -487,7 +488,7 @@ func (c *conn) info() *Client {
 	if c.client != nil {
 		return c.client
 	}
-	i := &Client{Address: c.io.RemoteAddr(), Listener: c.io.Listener().URL(), Version: c.ver}
+	i := &Client{Address: c.io.RemoteAddr(), Listener: c.io.Listener().URL(), Version: c.ver, FromCertificate: c.flags&flagCertified != 0, io: c.io}
 	if c.s != nil {
 		i.ID = c.s.id
 	}

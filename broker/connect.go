@@ -95,7 +95,11 @@ func (c *conn) onConnect(t *turn, b []byte, hdr int) error {
 	if !u.RequestProblemInfo {
 		c.flags |= flagNoProblem
 	}
-	if code, text := c.check(t, u); code != packet.Success {
+	code, text := c.identify(u)
+	if code == packet.Success {
+		code, text = c.check(t, u)
+	}
+	if code != packet.Success {
 		return c.refuse(t, code, text)
 	}
 	c.grantLimits(t, u)
@@ -115,14 +119,38 @@ func (c *conn) onConnect(t *turn, b []byte, hdr int) error {
 	return nil
 }
 
+// identify takes who the client is from its certificate, where the listener does.
+func (c *conn) identify(u *setup) (packet.Reason, string) {
+	u.id = u.ClientID
+	l, _ := c.io.Listener().Data().(*Listener)
+	if l == nil || l.Identify == nil {
+		return packet.Success, ""
+	}
+	user, id, err := l.Identify(c.io.TLS())
+	switch {
+	case err != nil:
+		return packet.NotAuthorized, "identity of the client's certificate: " + err.Error()
+	case id != "" && u.ClientID != "" && u.ClientID != id: // it could not be told another
+		return packet.ClientIdentifierNotValid, "the client's certificate is for client identifier " + strconv.Quote(id)
+	}
+	if user != "" {
+		u.Username, u.HasUsername = user, true
+		c.flags |= flagCertified
+	}
+	if id != "" && u.ClientID == "" && (u.Version >= packet.V5 || u.Version == packet.V311 && u.CleanStart) { // [MQTT-3.1.3-6], [MQTT3-3.1.3-7]
+		u.id, u.assigned = id, true
+	}
+	return packet.Success, ""
+}
+
 // check holds the CONNECT against the limits.
 func (c *conn) check(t *turn, u *setup) (packet.Reason, string) {
-	u.id = u.ClientID
 	switch {
 	case u.ClientID != "":
 		if u.Version == packet.V31 && len(u.ClientID) > 23 {
 			return packet.ClientIdentifierNotValid, "client identifier longer than 23 bytes in 3.1"
 		}
+	case u.assigned: // by the certificate
 	case t.o.RefuseEmptyClientID || u.Version == packet.V31:
 		return packet.ClientIdentifierNotValid, "client identifier is empty"
 	case u.Version == packet.V311 && !u.CleanStart: // [MQTT3-3.1.3-8]
@@ -218,8 +246,9 @@ func (c *conn) authenticated(t *turn) error {
 	case a.Code.Failed() || a.Code != packet.Success: // [MQTT-4.12.0-4]
 		return c.refuse(t, failure(a.Code), a.Reason)
 	}
-	if a.Username != "" {
+	if a.Username != "" && a.Username != u.Username {
 		u.Username, c.client = a.Username, nil
+		c.flags &^= flagCertified
 	}
 	u.data = a.Data
 	if u.MaxPacket > 0 && c.answerOf(t).Length(c.ver) > int(u.MaxPacket) { // [MQTT-3.1.2-24]
@@ -748,7 +777,7 @@ func (c *conn) reauthenticated(t *turn) error {
 	c.allowed = nil // another user's rules
 	if a.Username != "" {
 		renamed := *c.info()
-		renamed.Username = a.Username
+		renamed.Username, renamed.FromCertificate = a.Username, renamed.FromCertificate && a.Username == renamed.Username
 		c.client = &renamed
 	}
 	c.setup = nil

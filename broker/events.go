@@ -1,6 +1,11 @@
 package broker
 
-import "github.com/myelin-mqtt/myelin/packet"
+import (
+	"crypto/tls"
+
+	"github.com/myelin-mqtt/myelin/internal/transport"
+	"github.com/myelin-mqtt/myelin/packet"
+)
 
 // Client describes a client to events, authenticators and authorizers. It is
 // shared and must not be changed.
@@ -10,10 +15,24 @@ type Client struct {
 	ID string
 	// Username as it was authenticated.
 	Username string
+	// FromCertificate: Username is what the client's certificate says, see
+	// Listener.Identify.
+	FromCertificate bool
 	// Address of the peer, Listener the URL that it came to.
 	Address, Listener string
 	// Version of the protocol.
 	Version packet.Version
+
+	io *transport.Conn
+}
+
+// TLS is the state of the client's connection, with its certificate; nil: it has
+// no TLS.
+func (c *Client) TLS() *tls.ConnectionState {
+	if c.io == nil {
+		return nil
+	}
+	return c.io.TLS()
 }
 
 // Events are told what happens. Every field is optional. A function is called

@@ -1,9 +1,12 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/myelin-mqtt/myelin/internal/route"
@@ -16,15 +19,34 @@ import (
 
 // Listener is one place where the broker listens.
 type Listener struct {
-	// URL is tcp://HOST:PORT, unix:///PATH or ws://HOST:PORT/PATH (path
-	// /mqtt where none is given). Port 0 takes a free one.
+	// URL is tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH, or ws or
+	// wss://HOST:PORT/PATH (path /mqtt where none is given). Port 0 takes a free
+	// one.
 	URL string
 	// Access says who may connect by it.
 	Access Access
+	// TLS is for tls and wss, which need it. Its GetConfigForClient is the way to
+	// change certificates while connections live.
+	TLS *tls.Config
+	// Identify takes the identity of a client from its certificate, before the
+	// Authenticator is asked; nil: nothing is taken. The user name replaces the one
+	// of the CONNECT; "" leaves that. The client identifier is given to a client
+	// that sends none, and refuses one that sends another with reason code 0x85; ""
+	// leaves it to the client. An error refuses the client with 0x87, and is
+	// logged. It is called on a loop: it must return at once.
+	Identify func(*tls.ConnectionState) (username, clientID string, err error)
+	// CertificateEnd tells when the first of the listener's certificates ends, for
+	// Stats and $SYS; nil: it is not known.
+	CertificateEnd func() time.Time
 }
 
 // Access says who may connect by a listener. The zero value is everybody.
 type Access = transport.Access
+
+// same: what else changes of a listener, changes behind it.
+func (l Listener) same(o Listener) bool {
+	return l.URL == o.URL && (l.TLS == nil) == (o.TLS == nil) && reflect.DeepEqual(l.Access, o.Access)
+}
 
 // Strategy chooses the member of a shared subscription that gets a message.
 type Strategy = route.Strategy
@@ -216,6 +238,13 @@ func (o *Options) validate() error {
 	for _, l := range o.Listeners {
 		if err := transport.CheckURL(l.URL); err != nil {
 			bad("Listeners: %s: %w", l.URL, err)
+			continue
+		}
+		switch secure := strings.HasPrefix(l.URL, "tls:") || strings.HasPrefix(l.URL, "wss:"); {
+		case secure && l.TLS == nil:
+			bad("Listeners: %s: TLS is missing", l.URL)
+		case !secure && (l.TLS != nil || l.Identify != nil):
+			bad("Listeners: %s: TLS is for tls and wss", l.URL)
 		}
 	}
 	if o.MaxPacketSize < 0 || o.MaxPacketSize > MaxPacketSize {

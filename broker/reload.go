@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"reflect"
 	"slices"
 )
 
@@ -20,10 +19,6 @@ func field[T any](name string, get func(o *Options) *T, same func(a, b T) bool) 
 	}
 }
 
-func sameListeners(a, b []Listener) bool {
-	return slices.EqualFunc(a, b, func(x, y Listener) bool { return reflect.DeepEqual(x.Access, y.Access) && x.URL == y.URL })
-}
-
 func plain[T comparable](name string, get func(o *Options) *T) option {
 	return field(name, get, func(a, b T) bool { return a == b })
 }
@@ -38,7 +33,9 @@ func wired(from, to *Options) {
 
 // fixedOptions need a restart.
 var fixedOptions = []option{
-	field("listeners", func(o *Options) *[]Listener { return &o.Listeners }, sameListeners),
+	field("listeners", func(o *Options) *[]Listener { return &o.Listeners }, func(a, b []Listener) bool {
+		return slices.EqualFunc(a, b, Listener.same)
+	}),
 	plain("io", func(o *Options) *string { return &o.IO }),
 	plain("loops", func(o *Options) *int { return &o.Loops }),
 	plain("max_connections", func(o *Options) *int { return &o.MaxConnections }),

@@ -77,6 +77,9 @@ type Stats struct {
 	// be stored are refused; or "failed": nothing is acknowledged any more that
 	// would have to be stored, until a restart.
 	Store string
+	// CertificateEnd is when the first certificate of a listener ends; zero: there
+	// is none, or it is not known.
+	CertificateEnd time.Time
 	// DiskFree is the room on the disk of the data directory in bytes, -1: not
 	// known, or everything is in memory.
 	DiskFree int64
@@ -93,7 +96,7 @@ func (b *Broker) Stats() Stats {
 		Queued: st.Queued, QueuedBytes: st.QueuedBytes, PacketsIn: s.packetsIn.Load(), PacketsOut: s.packetsOut.Load(),
 		PayloadIn: s.pubBytesIn.Load(), PayloadOut: s.pubBytesOut.Load(), BytesIn: net.BytesIn, BytesOut: net.BytesOut,
 		BadPackets: s.badPackets.Load(), SessionsExpired: s.sessionsExpired.Load(), Dropped: map[string]uint64{},
-		Store: st.State.String(), DiskFree: st.Free,
+		Store: st.State.String(), DiskFree: st.Free, CertificateEnd: b.certificateEnd(),
 	}
 	for q := range s.pubIn {
 		r.PublishIn += s.pubIn[q].Load()
@@ -105,6 +108,22 @@ func (b *Broker) Stats() Stats {
 		}
 	}
 	return r
+}
+
+// certificateEnd is the first end of a listener's certificate.
+func (b *Broker) certificateEnd() (first time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, ln := range b.listeners {
+		l, _ := ln.Data().(*Listener)
+		if l == nil || l.CertificateEnd == nil {
+			continue
+		}
+		if end := l.CertificateEnd(); first.IsZero() || end.Before(first) {
+			first = end
+		}
+	}
+	return first
 }
 
 // dropped counts a message that is lost, tells the events, and writes one log

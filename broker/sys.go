@@ -45,6 +45,12 @@ var sysTopics = []sysTopic{
 		}
 		return number(s.DiskFree)
 	}},
+	{"tls/days_left", func(b *Broker, s *Stats) string { // whole days to the end of the first certificate
+		if s.CertificateEnd.IsZero() {
+			return ""
+		}
+		return number(int64(math.Floor(time.Until(s.CertificateEnd).Hours() / 24)))
+	}},
 	{"publish/messages/received", func(_ *Broker, s *Stats) string { return number(s.PublishIn) }},
 	{"publish/messages/sent", func(_ *Broker, s *Stats) string { return number(s.PublishOut) }},
 	{"publish/messages/dropped", func(_ *Broker, s *Stats) string {

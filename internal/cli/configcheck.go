@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 )
@@ -22,18 +23,23 @@ func checkCommand(p Process) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "check",
 		Short:   "Report everything that is wrong with the configuration, and do nothing else",
-		Long:    "Read the configuration file and the environment as `myelin serve` does, and report every fault with its place and what to try.",
+		Long:    "Read the configuration file, the environment and the certificates of listeners as `myelin serve` does, and report every fault with its place and what to try.",
 		Example: "  myelin config check --config myelin.yaml",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := s.load(); err != nil {
+			cfg, err := s.load()
+			if err != nil {
+				return err
+			}
+			warn := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
+			if _, err := openCerts(cfg, warn); err != nil {
 				return err
 			}
 			what := s.file
 			if what == "" {
 				what = "no file given; defaults and environment"
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", what)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", what)
 			return err
 		},
 	}

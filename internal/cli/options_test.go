@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/myelin-mqtt/myelin/broker"
@@ -15,13 +16,17 @@ import (
 // show what they do.
 var own = []string{"pprof", "log.level", "log.format"}
 
+func isOwn(k config.Key) bool {
+	return slices.Contains(own, k.Name) || strings.HasPrefix(k.Name, "tls.")
+}
+
 // TestEveryKeyHasAnEffect: each setting, changed alone, changes the broker's
 // options, or is one that this package acts on.
 func TestEveryKeyHasAnEffect(t *testing.T) {
 	before := options(config.Default())
 	for _, k := range config.Keys() {
 		after := options(changed(t, k))
-		if same, ours := reflect.DeepEqual(before, after), slices.Contains(own, k.Name); same != ours {
+		if same, ours := reflect.DeepEqual(before, after), isOwn(k); same != ours {
 			t.Errorf("%s: options stay the same: %v, handled here: %v", k.Name, same, ours)
 		}
 	}
@@ -31,7 +36,7 @@ func TestEveryKeyHasAnEffect(t *testing.T) {
 // says that it is in effect, or that it needs a restart, and not both.
 func TestReloadAccountsForEveryKey(t *testing.T) {
 	for _, k := range config.Keys() {
-		if slices.Contains(own, k.Name) {
+		if isOwn(k) {
 			continue
 		}
 		before, after := config.Default(), changed(t, k)
@@ -103,6 +108,10 @@ func TestWordsAreTheBrokers(t *testing.T) {
 				_, known = strategies()[v]
 			case "log.level":
 				_, known = levels()[v]
+			case "tls.client_certs":
+				_, known = clientCerts()[v]
+			case "tls.min_version", "tls.max_version":
+				_, known = tlsVersions()[v]
 			}
 			if !known {
 				t.Errorf("%s: no constant for %s", k.Name, v)
@@ -118,6 +127,12 @@ func changed(t *testing.T, k config.Key) config.Config {
 		config.Count: "17", config.Bytes: "123KiB", config.Span: "17s", config.URLs: "unix:///run/x.sock", config.Text: "127.0.0.1:1",
 	}[k.Kind]
 	switch k.Kind {
+	case config.Text:
+		if strings.HasSuffix(k.Name, "_from") {
+			v = "cn"
+		}
+	case config.Texts:
+		v = "a.pem"
 	case config.Switch:
 		v = map[string]string{"true": "false", "false": "true"}[k.Default()]
 	case config.Word:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -63,11 +64,15 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	log := newLogger(p.Stderr, cfg.Log.Format, level)
 	build := p.Build.withDefaults()
 	log.Info("starting", "version", build.Version, "commit", build.Commit)
+	secured, err := openCerts(cfg, log)
+	if err != nil {
+		return err
+	}
 	if err := openData(cfg, log); err != nil {
 		return err
 	}
 
-	d := &daemon{log: log, level: level, load: load, started: cfg, current: cfg, version: build.Version}
+	d := &daemon{log: log, level: level, load: load, started: cfg, current: cfg, version: build.Version, certs: secured}
 	d.broker, err = broker.New(d.options(cfg))
 	if err != nil {
 		return withDataHint(err, cfg.Data)
@@ -81,6 +86,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	}
 	defer debug.stop()
 	defer d.openControl(ctx)()
+	defer d.watchCerts()()
 	defer d.reloadOn(syscall.SIGHUP)()
 
 	if err := d.broker.Serve(ctx); err != nil {
@@ -109,6 +115,7 @@ type daemon struct {
 	level   *slog.LevelVar
 	load    func() (config.Config, error)
 	version string
+	certs   []secured
 
 	started config.Config // what it was started with
 	current config.Config // the last that was loaded; the reload goroutine's
@@ -140,6 +147,7 @@ func (d *daemon) options(c config.Config) broker.Options {
 	o := options(c)
 	o.Logger = d.log
 	o.Version = "myelin version " + d.version
+	d.secure(o.Listeners, c)
 	return o
 }
 
@@ -187,10 +195,12 @@ func (d *daemon) reload() {
 		return
 	}
 	d.level.Set(levels()[next.Log.Level])
+	certified := d.reloadCerts(next)
 	live, later := keysOf(applied), keysOf(fixed)
 	for _, k := range config.Keys() {
 		switch {
 		case slices.ContainsFunc(links(), func(l link) bool { return l.key == k.Name }):
+		case strings.HasPrefix(k.Name, "tls.") && !certified:
 		case k.Fixed:
 			later = append(later, k.Name)
 		default:

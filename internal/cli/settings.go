@@ -67,6 +67,8 @@ func (v *setting) Type() string {
 	switch v.key.Kind {
 	case config.URLs:
 		return "URL"
+	case config.Texts:
+		return "text"
 	case config.Word:
 		return strings.Join(v.key.Values, "|")
 	case config.Switch:

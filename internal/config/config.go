@@ -27,6 +27,8 @@ type Config struct {
 	AllowEmptyClientID bool          // assign an identifier to a client that sends none
 	Pprof              string        // loopback address for net/http/pprof; "": off
 
+	TLS TLS // of listeners that have none of their own
+
 	Disk   Disk
 	Log    Log
 	Limits Limits
@@ -38,7 +40,23 @@ type Config struct {
 
 // Listener is one place where clients connect.
 type Listener struct {
-	URL string // tcp://host:port, unix:///path or ws://host:port/path
+	URL string // tcp or tls://host:port, unix:///path, ws or wss://host:port/path
+	TLS *TLS   // of tls and wss; nil for the others. What it leaves out is section tls's.
+}
+
+// TLS is how connections are encrypted, and who may make them. Files are as they
+// are to be opened: relative paths in a configuration file count from its folder.
+type TLS struct {
+	Cert, Key, OCSP []string // files of certificates; the first is the default. Key: one for each, or none; OCSP too, "" for none
+	ClientCA        string   // file of authorities whose certificates clients may show
+	ClientCerts     string   // none, optional or required
+	CRL             []string // files of revocation lists
+	CRLMode         string   // strict: without a list that is up to date nobody is let in; lenient
+	MinVersion      string   // 1.2 or 1.3
+	MaxVersion      string
+	UsernameFrom    string        // template over a client's certificate; "": the CONNECT's
+	ClientIDFrom    string        // likewise
+	Reload          time.Duration // between two looks at the files; 0: only at SIGHUP
 }
 
 // Disk says when the disk of the data directory counts as full.
@@ -110,6 +128,7 @@ func Default() Config {
 		Durability:         "fsync",
 		ShutdownGrace:      10 * time.Second,
 		AllowEmptyClientID: true,
+		TLS:                TLS{ClientCerts: "none", CRLMode: "strict", MinVersion: "1.2", MaxVersion: "1.3", Reload: 5 * time.Second},
 		Log:                Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			ConnectTimeout:     10 * time.Second,

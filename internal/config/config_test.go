@@ -239,6 +239,10 @@ func other(k Key) string {
 		return "17s"
 	case URLs:
 		return "tcp://localhost:1"
+	case Text:
+		if strings.HasSuffix(k.Name, "_from") {
+			return "san.dns"
+		}
 	}
 	return "127.0.0.1:6060" // would do as a path, too
 }
@@ -275,6 +279,61 @@ func TestPrecedence(t *testing.T) {
 	f(file, env, flags, 3, "tcp://flag:1 tcp://flag:2")
 	f(file, nil, flags[:2], 3, "tcp://flag:1")
 	f("", env, flags[:1], 3, "tcp://env:1 tcp://env:2")
+}
+
+// TestTLSOfListeners: a listener's own section beats section tls, key by key, and
+// its certificate comes with its own key; files count from the configuration's.
+func TestTLSOfListeners(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "myelin.yaml")
+	write(t, file, `
+tls:
+  cert: [a.crt, /etc/b.crt]
+  key: [a.key, b.key]
+  client_ca: ca.crt
+  client_certs: optional
+listeners:
+  - tcp://:1883
+  - tls://:8883
+  - url: wss://:8884
+    tls:
+      client_certs: required
+      username_from: cn
+      max_version: "1.2"
+      crl: revoked.crl
+      reload: 0
+  - url: tls://:8885
+    tls:
+      cert: c.pem
+      client_certs: none
+      client_ca: ""
+`)
+	in := func(names ...string) (paths []string) {
+		for _, n := range names {
+			paths = append(paths, filepath.Join(dir, n))
+		}
+		return paths
+	}
+	section := Default().TLS
+	section.Cert, section.Key = []string{filepath.Join(dir, "a.crt"), "/etc/b.crt"}, in("a.key", "b.key")
+	section.ClientCA, section.ClientCerts = filepath.Join(dir, "ca.crt"), "optional"
+	second, third := section, section
+	second.ClientCerts, second.UsernameFrom, second.MaxVersion, second.CRL, second.Reload = "required", "cn", "1.2", in("revoked.crl"), 0
+	third.Cert, third.Key, third.ClientCerts, third.ClientCA = in("c.pem"), nil, "none", ""
+	want := []Listener{{URL: "tcp://:1883"}, {"tls://:8883", &section}, {"wss://:8884", &second}, {"tls://:8885", &third}}
+	got, faults := Load(file, nil, nil)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	if d := cmp.Diff(want, got.Listeners); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	// In the environment and as flags: for all listeners that have none of their own.
+	section.Cert, section.Key, section.ClientCA = []string{"x.crt", "y.crt"}, []string{"x.key", "y.key"}, filepath.Join(dir, "ca.crt")
+	got, faults = Load(file, []string{"MYELIN_TLS_CERT=x.crt, y.crt", "MYELIN_TLS_KEY=z.key"}, []Flag{{"tls-key", "x.key"}, {"tls-key", "y.key"}, {"listen", "tls://:1"}})
+	if d := cmp.Diff([]Listener{{"tls://:1", &section}}, got.Listeners); d != "" || len(faults) > 0 {
+		t.Errorf("%v (-want +got):\n%s", faults, d)
+	}
 }
 
 // TestAllSourcesReportTogether: a fault of one source hides none of another.
@@ -358,7 +417,7 @@ func TestSpans(t *testing.T) {
 func TestURLs(t *testing.T) {
 	for _, good := range []string{
 		"tcp://127.0.0.1:1883", "tcp://[::1]:1883", "tcp://:1883", "tcp://localhost:0", "ws://127.0.0.1:8083", "ws://h:1/mqtt/x",
-		"unix:///run/myelin.sock",
+		"unix:///run/myelin.sock", "tls://:8883", "wss://h:1/mqtt",
 	} {
 		if what, _ := checkURL(good); what != "" {
 			t.Errorf("%s: %s", good, what)
@@ -366,7 +425,7 @@ func TestURLs(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "127.0.0.1:1883", "1883", "tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://h:70000", "tcp://h:1/x", "tcp://u@h:1", "ws://h:1?x=1", "ws://h",
-		"unix://run/x", "unix:///", "unix://", "mqtt://h:1883", "mqtts://h:1", "wss://h:1", "tls://h:1", "http://h:1", "tcp://h:x", "tcp://[::1:1883", "tcp:// h:1",
+		"unix://run/x", "unix:///", "unix://", "mqtt://h:1883", "mqtts://h:1", "ssl://h:1", "wss://h", "tls://h:1/x", "http://h:1", "tcp://h:x", "tcp://[::1:1883", "tcp:// h:1",
 	} {
 		if what, hint := checkURL(bad); what == "" || hint == "" {
 			t.Errorf("%q: %q, %q", bad, what, hint)

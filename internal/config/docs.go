@@ -103,7 +103,10 @@ func Example() string {
 			continue
 		}
 		v := k.Default()
-		if v == "" {
+		switch {
+		case k.Kind == Texts:
+			v = "[]"
+		case v == "":
 			v = `""`
 		}
 		fmt.Fprintf(&b, "%s%s: %s\n", indent, name, v)

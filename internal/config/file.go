@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -157,11 +159,33 @@ func (f file) value(k Key, n *yaml.Node) {
 		f.listeners(k, n)
 		return
 	}
-	if what, hint := k.typed(n); what != "" {
-		f.fault(n, what, hint)
-		return
+	if k.Kind == Texts {
+		k.clear(&f.cfg) // the list may be empty
+		f.set[k.Name] = fromFile
 	}
-	f.put(k, n.Value, f.at(n))
+	for _, v := range f.values(k, n) {
+		f.put(k, v, f.at(n))
+	}
+}
+
+// values are what a key is set to, those of a list or one; none after a fault.
+func (f file) values(k Key, n *yaml.Node) (vs []string) {
+	items := []*yaml.Node{n}
+	if k.Kind == Texts && n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
+	for _, item := range items {
+		if what, hint := k.typed(item); what != "" {
+			f.fault(item, what, hint)
+			return nil
+		}
+		v := item.Value
+		if k.path && v != "" && !filepath.IsAbs(v) {
+			v = filepath.Join(filepath.Dir(f.name), v)
+		}
+		vs = append(vs, v)
+	}
+	return vs
 }
 
 // typed says what is wrong with the type of a value.
@@ -187,14 +211,14 @@ func (k Key) typed(n *yaml.Node) (what, hint string) {
 		fits = k.Kind == Count || k.Kind == Bytes || k.Kind == Span
 	case "!!float":
 		// A duration of 0.5s is text; a bare 0.5 has no unit and gets that hint.
-		fits = k.Kind == Bytes || k.Kind == Span || k.Kind == Count
+		fits = k.Kind == Bytes || k.Kind == Span || k.Kind == Count || slices.Contains(k.Values, n.Value) // a version
 	}
 	switch {
 	case fits:
 		return "", ""
 	case n.ShortTag() == "!!str" && k.Kind == Count:
 		hint = "write digits without quotes, such as " + k.sample()
-	case k.Kind == Text || k.Kind == Word:
+	case k.Kind == Text || k.Kind == Word || k.Kind == Texts:
 		hint = "put it in quotes"
 	}
 	return what, hint
@@ -206,39 +230,6 @@ func (k Key) sample() string {
 		return e
 	}
 	return `"..."`
-}
-
-// listeners reads the list of listeners, each a mapping with a url.
-func (f file) listeners(k Key, n *yaml.Node) {
-	const try = "write a list of lines such as `- url: tcp://127.0.0.1:1883`"
-	if n.Kind != yaml.SequenceNode {
-		f.fault(n, "listeners: wants a list, got "+describe(n), try)
-		return
-	}
-	if len(n.Content) == 0 {
-		f.fault(n, "listeners: the list is empty", try)
-		return
-	}
-	f.begin(k, fromFile)
-	for _, item := range n.Content {
-		if item.Kind != yaml.MappingNode {
-			f.fault(item, "listeners: wants `url: ...` in each item, got "+describe(item), try)
-			continue
-		}
-		if len(item.Content) == 0 {
-			f.fault(item, "listeners: an item without `url`", "add `url: tcp://127.0.0.1:1883` to it, or take it out")
-		}
-		f.pairs(item, "a listener", func(key, val *yaml.Node) {
-			switch {
-			case key.Value != "url":
-				f.fault(key, "unknown key "+quote(key.Value)+" of a listener", meant(key.Value, []string{"url"}, "a listener has only `url`"))
-			case val.Kind != yaml.ScalarNode || val.ShortTag() != "!!str":
-				f.fault(val, "listeners: url wants text, got "+describe(val), "write a URL such as tcp://127.0.0.1:1883")
-			default:
-				f.put(k, val.Value, f.at(val))
-			}
-		})
-	}
 }
 
 func (f file) key(name string) (Key, bool) {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/myelin-mqtt/myelin/internal/certs"
 )
 
 // Key is one setting: its names, its bounds and its place in a Config.
@@ -19,6 +21,7 @@ type Key struct {
 	min, max int64                              // bounds, in units, bytes or nanoseconds
 	whole    int64                              // the value is a multiple of this
 	field    func(c *Config) any                // a pointer to the setting
+	path     bool                               // names files: in a file, relative to its folder
 	check    func(v string) (what, hint string) // what only this key demands; "": fine
 }
 
@@ -34,17 +37,18 @@ const (
 	Bytes              // 512, 64KiB, 1MB
 	Span               // 10s, 1m30s, 2h
 	URLs               // the listeners
+	Texts              // one text or more
 )
 
 // String names what a person writes.
 func (k Kind) String() string {
-	return [...]string{"text", "word", "true or false", "number", "size", "duration", "list of URLs"}[k]
+	return [...]string{"text", "word", "true or false", "number", "size", "duration", "list of URLs", "text or list of texts"}[k]
 }
 
 // Keys returns the table of all settings, in the order of the file and of the
 // documentation.
 func Keys() []Key {
-	keys := slices.Concat(topKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
+	keys := slices.Concat(topKeys(), tlsKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
 	for i := range keys {
 		keys[i].Fixed = slices.Contains(fixed(), keys[i].Name)
 	}
@@ -63,7 +67,8 @@ func fixed() []string {
 
 func topKeys() []Key {
 	listen := newKey("listeners", URLs, func(c *Config) any { return &c.Listeners },
-		"Where clients connect: `tcp://host:port`, `unix:///path/of/socket` or `ws://host:port/path` (path `/mqtt` if left out). "+
+		"Where clients connect: `tcp://host:port`, `tls://host:port`, `unix:///path/of/socket`, `ws://host:port/path` or `wss://host:port/path` (path `/mqtt` if left out). "+
+			"In the file a line is a URL, or `url` with what else the listener has, such as a section `tls` of its own. "+
 			"An empty host is every address of the machine. As a flag, once for each URL; in the environment, separated by commas. "+
 			"They replace the list of the file, which replaces the default.")
 	listen.Flag, listen.Env = "listen", "MYELIN_LISTEN"
@@ -88,6 +93,47 @@ func topKeys() []Key {
 		toggle("allow_empty_client_id", func(c *Config) any { return &c.AllowEmptyClientID },
 			"Whether a client without a client identifier is let in and given one. `false` refuses it."),
 		pprof,
+	}
+}
+
+// tlsKeys are those of section tls, and of a listener's own.
+func tlsKeys() []Key {
+	file := func(name string, k Kind, field func(c *Config) any, doc string) Key {
+		x := newKey(name, k, field, doc)
+		x.path = true
+		return x
+	}
+	template := func(name string, field func(c *Config) any, doc string) Key {
+		x := newKey(name, Text, field, doc)
+		x.check = func(v string) (what, hint string) { return checkTemplate(name, v) }
+		return x
+	}
+	return []Key{
+		file("tls.cert", Texts, func(c *Config) any { return &c.TLS.Cert },
+			"PEM file of the server's certificate, with those between it and its authority behind it. A list: several, chosen by the name that a client asks for; the first is for all other names."),
+		file("tls.key", Texts, func(c *Config) any { return &c.TLS.Key },
+			"PEM file of the certificate's private key, not encrypted; of several certificates, one each in the same order. None: the keys stand in the certificates' files."),
+		file("tls.ocsp", Texts, func(c *Config) any { return &c.TLS.OCSP },
+			"File of the authority's OCSP answer for the certificate, DER, which clients are shown; of several certificates, one each in the same order, `\"\"` where there is none."),
+		file("tls.client_ca", Text, func(c *Config) any { return &c.TLS.ClientCA },
+			"PEM file of the authorities whose certificates clients may show."),
+		word("tls.client_certs", func(c *Config) any { return &c.TLS.ClientCerts }, []string{"none", "optional", "required"},
+			"Whether clients are asked for a certificate: not at all, but one that is shown must be good, or nobody comes in without."),
+		file("tls.crl", Texts, func(c *Config) any { return &c.TLS.CRL },
+			"File, or list of files, of revocation lists, PEM or DER, signed by authorities in `client_ca`. A client whose certificate they name is refused. None: nothing is revoked."),
+		word("tls.crl_mode", func(c *Config) any { return &c.TLS.CRLMode }, []string{"strict", "lenient"},
+			"Where there are revocation lists, and that of a client's authority is missing or out of date: `strict` refuses the client, `lenient` lets it in."),
+		word("tls.min_version", func(c *Config) any { return &c.TLS.MinVersion }, []string{"1.2", "1.3"},
+			"The oldest TLS version that is spoken."),
+		word("tls.max_version", func(c *Config) any { return &c.TLS.MaxVersion }, []string{"1.2", "1.3"},
+			"The newest TLS version that is spoken."),
+		template("tls.username_from", func(c *Config) any { return &c.TLS.UsernameFrom },
+			"The user name of a client with a certificate: a field of that, one of `"+strings.Join(certs.Fields(), "`, `")+"`, or a text with fields in braces, such as `{ou}/{cn}`. "+
+				"It replaces what the CONNECT has; a certificate that does not give it is refused. None: the CONNECT's."),
+		template("tls.client_id_from", func(c *Config) any { return &c.TLS.ClientIDFrom },
+			"The client identifier of a client with a certificate, likewise. A client that sends none gets it, one that sends another is refused."),
+		span("tls.reload", func(c *Config) any { return &c.TLS.Reload }, 0, time.Hour, time.Second,
+			"How often there is a look whether the files have changed, in whole seconds; they are read again, all together, when they have. A set with a fault is refused, and the one before it stays. 0: only on SIGHUP."),
 	}
 }
 

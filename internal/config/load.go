@@ -29,6 +29,7 @@ func Load(file string, env []string, flags []Flag) (Config, Faults) {
 	l.readFlags(flags)
 	l.placeData(file)
 	l.checkListeners()
+	l.settleTLS()
 	l.faults.sort()
 	return l.cfg, l.faults
 }
@@ -39,7 +40,15 @@ type loader struct {
 	keys   []Key
 	set    map[string]source // who set a key last
 	origin []origin          // of each listener
+	own    []*section        // tls of each listener; nil: it has none
 	faults Faults
+}
+
+// section is keys that were set in a section of a listener's own.
+type section struct {
+	cfg  Config
+	keys []Key
+	at   origin
 }
 
 // origin is the place of a setting.
@@ -56,8 +65,11 @@ func (l *loader) fault(o origin, what, hint string) {
 // put sets one key. A list is replaced by the first value of a stronger source
 // and grows by those that follow.
 func (l *loader) put(k Key, v string, o origin) {
-	if k.Kind == URLs {
+	switch {
+	case k.Kind == URLs:
 		l.begin(k, o.source)
+	case k.Kind == Texts && l.set[k.Name] != o.source:
+		k.clear(&l.cfg)
 	}
 	if what, hint := k.set(&l.cfg, v); what != "" {
 		l.fault(o, what, hint)
@@ -65,7 +77,7 @@ func (l *loader) put(k Key, v string, o origin) {
 	}
 	l.set[k.Name] = o.source
 	if k.Kind == URLs {
-		l.origin = append(l.origin, o)
+		l.origin, l.own = append(l.origin, o), append(l.own, nil)
 	}
 }
 
@@ -80,7 +92,7 @@ func (l *loader) placeData(file string) {
 // begin empties the list of listeners if a weaker source, or nobody, filled it.
 func (l *loader) begin(k Key, s source) {
 	if l.set[k.Name] != s {
-		l.cfg.Listeners, l.origin = nil, nil
+		l.cfg.Listeners, l.origin, l.own = nil, nil, nil
 		l.set[k.Name] = s
 	}
 }
@@ -116,7 +128,7 @@ func (l *loader) readEnv(env []string) {
 		switch {
 		case !ok:
 			l.fault(o, "no such setting", meant(name, l.names(of), "`myelin serve --help` lists the names"))
-		case k.Kind == URLs:
+		case k.Kind == URLs || k.Kind == Texts:
 			for _, u := range strings.Split(v, ",") {
 				l.put(k, strings.TrimSpace(u), o)
 			}
@@ -178,11 +190,16 @@ func meant(name string, names []string, otherwise string) string {
 	return otherwise
 }
 
-// Changed names the keys that differ between two configurations.
+// Changed names the keys that differ between two configurations. TLS of a
+// listener's own has no name.
 func Changed(a, b Config) []string {
 	var names []string
 	for _, k := range Keys() {
-		if !reflect.DeepEqual(k.field(&a), k.field(&b)) {
+		same := reflect.DeepEqual(k.field(&a), k.field(&b))
+		if k.Kind == URLs {
+			same = slices.EqualFunc(a.Listeners, b.Listeners, func(a, b Listener) bool { return a.URL == b.URL })
+		}
+		if !same {
 			names = append(names, k.Name)
 		}
 	}

@@ -82,6 +82,8 @@ func (k Key) set(c *Config, v string) (what, hint string) {
 			return what, hint
 		}
 		*p = d
+	case *[]string:
+		*p = append(*p, v)
 	case *[]Listener:
 		if what, hint := checkURL(v); what != "" {
 			return k.Name + ": " + what, hint
@@ -89,6 +91,13 @@ func (k Key) set(c *Config, v string) (what, hint string) {
 		*p = append(*p, Listener{URL: v})
 	}
 	return "", ""
+}
+
+// clear empties a list.
+func (k Key) clear(c *Config) {
+	if p, ok := k.field(c).(*[]string); ok {
+		*p = nil
+	}
 }
 
 // format writes the setting of c as it is written in a file; "" for listeners
@@ -209,7 +218,7 @@ func checkURL(v string) (what, hint string) {
 		return "cannot read the URL " + quote(v), "write one such as tcp://127.0.0.1:1883"
 	}
 	switch u.Scheme {
-	case "tcp", "ws":
+	case "tcp", "tls", "ws", "wss":
 		return checkHostURL(v, u)
 	case "unix":
 		if u.Host != "" || !filepath.IsAbs(u.Path) || strings.HasSuffix(u.Path, "/") {
@@ -218,26 +227,26 @@ func checkURL(v string) (what, hint string) {
 		return "", ""
 	case "mqtt":
 		return "unknown kind of listener in " + quote(v), "write tcp:// for mqtt://"
-	case "tls", "ssl", "mqtts", "wss", "quic":
-		return "no TLS in this version, wanted by " + quote(v), "use tcp:// or ws:// behind a program that ends TLS"
+	case "ssl", "mqtts":
+		return "unknown kind of listener in " + quote(v), "write tls:// for " + u.Scheme + "://"
 	default:
-		return "unknown kind of listener in " + quote(v), "write tcp://host:port, unix:///path or ws://host:port/path"
+		return "unknown kind of listener in " + quote(v), "write tcp:// or tls://host:port, unix:///path, ws:// or wss://host:port/path"
 	}
 }
 
 func checkHostURL(v string, u *url.URL) (what, hint string) {
 	_, err := strconv.ParseUint(u.Port(), 10, 16)
 	switch {
-	case u.Port() == "" && u.Scheme == "ws":
-		return "no port in " + quote(v), "write host and port, such as ws://127.0.0.1:8083/mqtt"
 	case u.Port() == "":
-		return "no port in " + quote(v), "write host and port, such as tcp://127.0.0.1:1883"
+		return "no port in " + quote(v), "write host and port, such as " + map[string]string{
+			"tcp": "tcp://127.0.0.1:1883", "tls": "tls://127.0.0.1:8883", "ws": "ws://127.0.0.1:8083/mqtt", "wss": "wss://127.0.0.1:8084/mqtt",
+		}[u.Scheme]
 	case err != nil:
 		return fmt.Sprintf("port %s of %s is out of range", u.Port(), quote(v)), "write a port of 0 to 65535; 0 takes any free one"
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return "a listener has no user, query or fragment, but " + quote(v) + " has", "write only scheme, host, port and path"
-	case u.Scheme == "tcp" && u.Path != "":
-		return "a tcp listener has no path, but " + quote(v) + " has", fmt.Sprintf("write tcp://%s", u.Host)
+	case (u.Scheme == "tcp" || u.Scheme == "tls") && u.Path != "":
+		return fmt.Sprintf("a %s listener has no path, but %s has", u.Scheme, quote(v)), fmt.Sprintf("write %s://%s", u.Scheme, u.Host)
 	}
 	return "", ""
 }

@@ -25,6 +25,8 @@ type ListenOptions struct {
 	MaxConns int
 	// Access says who may connect. Default: everybody.
 	Access Access
+	// Data is the handler's, see Listener.Data.
+	Data any
 	// TLS is for tls and wss, which need it. GetConfigForClient is the way to change certificates while connections live.
 	TLS *tls.Config
 }
@@ -214,6 +216,9 @@ func stale(path string) bool {
 
 // URL returns the URL that the listener was opened with.
 func (ln *Listener) URL() string { return ln.url }
+
+// Data returns what ListenOptions had for the handler.
+func (ln *Listener) Data() any { return ln.o.Data }
 
 // Addr returns the address that the listener is bound to, with the real port.
 func (ln *Listener) Addr() net.Addr { return ln.addr }
