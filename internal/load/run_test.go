@@ -106,6 +106,9 @@ func TestConnectSubscribeIdle(t *testing.T) {
 			if err := r.Failed(); err != nil || r.Faults != (Faulty{}) || r.Sent < least {
 				t.Errorf("%s: %v, %+v, %d", words, err, r.Faults, r.Sent)
 			}
+			if ramp := r.Plan.Ramp; ramp > 0 && (r.Opening < ramp*98/100 || r.Opening > ramp*102/100 || r.Connections != r.Plan.Clients) {
+				t.Errorf("%s: %d connections in %v", words, r.Connections, r.Opening)
+			}
 			if r.Plan.Load == Connect && r.Latency.Raw.ValueAtPercentile(50)/1e5 != 30 {
 				t.Errorf("%s: median %d", words, r.Latency.Raw.ValueAtPercentile(50))
 			}
