@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -21,9 +22,15 @@ func links() []link {
 		{"listeners", "listeners", func(o *broker.Options, c config.Config) {
 			o.Listeners = nil
 			for _, l := range c.Listeners {
-				o.Listeners = append(o.Listeners, broker.Listener{URL: l.URL})
+				o.Listeners = append(o.Listeners, broker.Listener{URL: l.URL, Access: access(l, c)})
 			}
 		}},
+		{"access.allow", "listeners", nil},
+		{"access.deny", "listeners", nil},
+		{"access.max_connections_per_address", "listeners", nil},
+		{"access.rate", "listeners", nil},
+		{"access.rate_per_address", "listeners", nil},
+		{"access.proxies", "listeners", nil},
 		{"io", "io", func(o *broker.Options, c config.Config) { o.IO = c.IO }},
 		{"loops", "loops", func(o *broker.Options, c config.Config) { o.Loops = c.Loops }},
 		{"data", "data_dir", func(o *broker.Options, c config.Config) { o.DataDir = c.Data }},
@@ -97,7 +104,9 @@ func zeroIsNone(n int) int {
 func options(c config.Config) broker.Options {
 	var o broker.Options
 	for _, l := range links() {
-		l.put(&o, c)
+		if l.put != nil { // else another link has its key, too
+			l.put(&o, c)
+		}
 	}
 	return o
 }
@@ -111,4 +120,24 @@ func keysOf(options []string) []string {
 		}
 	}
 	return keys
+}
+
+// access says who may connect by a listener. Package config has checked the lists.
+func access(l config.Listener, c config.Config) broker.Access {
+	a := c.Access
+	if l.Access != nil {
+		a = *l.Access
+	}
+	list := func(texts []string) (ps []netip.Prefix) {
+		for _, s := range texts {
+			if p, err := config.ParsePrefix(s); err == nil {
+				ps = append(ps, p)
+			}
+		}
+		return ps
+	}
+	return broker.Access{
+		Allow: list(a.Allow), Deny: list(a.Deny), MaxConnsPerAddr: a.MaxConnectionsPerAddr,
+		Rate: float64(a.Rate), RatePerAddr: float64(a.RatePerAddr), Proxies: list(a.Proxies),
+	}
 }

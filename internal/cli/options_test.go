@@ -133,6 +133,9 @@ func changed(t *testing.T, k config.Key) config.Config {
 		}
 	case config.Texts:
 		v = "a.pem"
+		if strings.HasPrefix(k.Name, "access.") {
+			v = "192.0.2.0/24"
+		}
 	case config.Switch:
 		v = map[string]string{"true": "false", "false": "true"}[k.Default()]
 	case config.Word:

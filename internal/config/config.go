@@ -27,7 +27,8 @@ type Config struct {
 	AllowEmptyClientID bool          // assign an identifier to a client that sends none
 	Pprof              string        // loopback address for net/http/pprof; "": off
 
-	TLS TLS // of listeners that have none of their own
+	Access Access // of listeners that have none of their own
+	TLS    TLS    // likewise
 
 	Disk   Disk
 	Log    Log
@@ -42,6 +43,18 @@ type Config struct {
 type Listener struct {
 	URL string // tcp or tls://host:port, unix:///path, ws or wss://host:port/path
 	TLS *TLS   // of tls and wss; nil for the others. What it leaves out is section tls's.
+	// Access is the listener's own, with what it leaves out from section access;
+	// nil: it has none.
+	Access *Access
+}
+
+// Access says who may connect by a listener. Lists are of addresses and networks,
+// such as 192.0.2.7 and 2001:db8::/32.
+type Access struct {
+	Allow, Deny           []string // none in Allow: all but those in Deny
+	MaxConnectionsPerAddr int      // 0: no limit
+	Rate, RatePerAddr     int      // new connections a second; 0: no limit
+	Proxies               []string // whose connections begin with a PROXY header
 }
 
 // TLS is how connections are encrypted, and who may make them. Files are as they

@@ -243,6 +243,10 @@ func other(k Key) string {
 		if strings.HasSuffix(k.Name, "_from") {
 			return "san.dns"
 		}
+	case Texts:
+		if strings.HasPrefix(k.Name, "access.") {
+			return "192.0.2.0/24"
+		}
 	}
 	return "127.0.0.1:6060" // would do as a path, too
 }
@@ -279,6 +283,40 @@ func TestPrecedence(t *testing.T) {
 	f(file, env, flags, 3, "tcp://flag:1 tcp://flag:2")
 	f(file, nil, flags[:2], 3, "tcp://flag:1")
 	f("", env, flags[:1], 3, "tcp://env:1 tcp://env:2")
+}
+
+// TestAccessOfListeners: a listener's own section beats section access, key by key.
+func TestAccessOfListeners(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "myelin.yaml")
+	write(t, file, `
+access:
+  deny: 192.0.2.66
+  rate: 100
+listeners:
+  - tcp://:1883
+  - url: tcp://:1884
+    access:
+      allow: [10.0.0.0/8, "2001:db8::/32"]
+      rate_per_address: 5
+      deny: []
+`)
+	got, faults := Load(file, nil, nil)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	want := []Listener{{URL: "tcp://:1883"}, {URL: "tcp://:1884", Access: &Access{Allow: []string{"10.0.0.0/8", "2001:db8::/32"}, Rate: 100, RatePerAddr: 5}}}
+	if d := cmp.Diff(want, got.Listeners); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if d := cmp.Diff(Access{Deny: []string{"192.0.2.66"}, Rate: 100}, got.Access); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	for _, bad := range []string{"10.0.0.0/33", "host", "fe80::1%eth0", "10.0.0"} {
+		write(t, file, "access:\n  allow: [10.0.0.1, \""+bad+"\"]\n")
+		if _, faults := Load(file, nil, nil); len(faults) != 1 || !strings.Contains(faults.Error(), bad) {
+			t.Errorf("%s: %v", bad, faults)
+		}
+	}
 }
 
 // TestTLSOfListeners: a listener's own section beats section tls, key by key, and
@@ -320,7 +358,7 @@ listeners:
 	second, third := section, section
 	second.ClientCerts, second.UsernameFrom, second.MaxVersion, second.CRL, second.Reload = "required", "cn", "1.2", in("revoked.crl"), 0
 	third.Cert, third.Key, third.ClientCerts, third.ClientCA = in("c.pem"), nil, "none", ""
-	want := []Listener{{URL: "tcp://:1883"}, {"tls://:8883", &section}, {"wss://:8884", &second}, {"tls://:8885", &third}}
+	want := []Listener{{URL: "tcp://:1883"}, {URL: "tls://:8883", TLS: &section}, {URL: "wss://:8884", TLS: &second}, {URL: "tls://:8885", TLS: &third}}
 	got, faults := Load(file, nil, nil)
 	if len(faults) > 0 {
 		t.Fatal(faults)
@@ -331,7 +369,7 @@ listeners:
 	// In the environment and as flags: for all listeners that have none of their own.
 	section.Cert, section.Key, section.ClientCA = []string{"x.crt", "y.crt"}, []string{"x.key", "y.key"}, filepath.Join(dir, "ca.crt")
 	got, faults = Load(file, []string{"MYELIN_TLS_CERT=x.crt, y.crt", "MYELIN_TLS_KEY=z.key"}, []Flag{{"tls-key", "x.key"}, {"tls-key", "y.key"}, {"listen", "tls://:1"}})
-	if d := cmp.Diff([]Listener{{"tls://:1", &section}}, got.Listeners); d != "" || len(faults) > 0 {
+	if d := cmp.Diff([]Listener{{URL: "tls://:1", TLS: &section}}, got.Listeners); d != "" || len(faults) > 0 {
 		t.Errorf("%v (-want +got):\n%s", faults, d)
 	}
 }

@@ -48,7 +48,7 @@ func (k Kind) String() string {
 // Keys returns the table of all settings, in the order of the file and of the
 // documentation.
 func Keys() []Key {
-	keys := slices.Concat(topKeys(), tlsKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
+	keys := slices.Concat(topKeys(), accessKeys(), tlsKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
 	for i := range keys {
 		keys[i].Fixed = slices.Contains(fixed(), keys[i].Name)
 	}
@@ -59,7 +59,7 @@ func Keys() []Key {
 // against the broker by package cli.
 func fixed() []string {
 	return []string{
-		"listeners", "io", "loops", "data", "durability", "disk.min_free", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
+		"listeners", "access.allow", "access.deny", "access.max_connections_per_address", "access.rate", "access.rate_per_address", "access.proxies", "io", "loops", "data", "durability", "disk.min_free", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
 		"queue.max_messages", "queue.max_bytes", "queue.total_messages", "queue.total_bytes", "queue.policy", "queue.qos0",
 		"retain.enabled", "retain.max_messages", "retain.max_bytes", "sys.interval",
 	}
@@ -93,6 +93,29 @@ func topKeys() []Key {
 		toggle("allow_empty_client_id", func(c *Config) any { return &c.AllowEmptyClientID },
 			"Whether a client without a client identifier is let in and given one. `false` refuses it."),
 		pprof,
+	}
+}
+
+// accessKeys are those of section access, and of a listener's own.
+func accessKeys() []Key {
+	addresses := func(name string, field func(c *Config) any, doc string) Key {
+		x := newKey(name, Texts, field, doc)
+		x.check = func(v string) (what, hint string) { return checkPrefix(name, v) }
+		return x
+	}
+	return []Key{
+		addresses("access.allow", func(c *Config) any { return &c.Access.Allow },
+			"Addresses and networks (`192.0.2.7`, `10.0.0.0/8`, `2001:db8::/32`) from which clients may connect. None: from everywhere. A listener may have a section `access` of its own. It does not matter for a Unix socket."),
+		addresses("access.deny", func(c *Config) any { return &c.Access.Deny },
+			"Addresses and networks from which nobody may connect, whatever `allow` says."),
+		count("access.max_connections_per_address", func(c *Config) any { return &c.Access.MaxConnectionsPerAddr }, 0, 1<<30,
+			"Open connections from one address (of IPv6: from one network of 64 bits) by one listener. 0: no limit."),
+		count("access.rate", func(c *Config) any { return &c.Access.Rate }, 0, 1<<30,
+			"New connections a second by one listener; up to those of a second may come at once, more are closed. 0: no limit."),
+		count("access.rate_per_address", func(c *Config) any { return &c.Access.RatePerAddr }, 0, 1<<30,
+			"New connections a second from one address, likewise. 0: no limit."),
+		addresses("access.proxies", func(c *Config) any { return &c.Access.Proxies },
+			"Addresses and networks of proxies: their connections must begin with a PROXY header, of version 1 or 2, and the address that it tells is the client's. Anybody else's header is garbage."),
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -38,15 +39,17 @@ func (f file) listeners(k Key, n *yaml.Node) {
 
 // listener reads one with more than its URL.
 func (f file) listener(k Key, item *yaml.Node) {
-	var own *section
+	var own, access *section
 	before, urls := len(f.cfg.Listeners), 0
 	f.pairs(item, "a listener", func(key, val *yaml.Node) {
 		switch {
 		case key.Value == "tls":
-			own = f.tls(key, val)
+			own = f.ownSection("tls", key, val)
+		case key.Value == "access":
+			access = f.ownSection("access", key, val)
 		case key.Value != "url":
 			urls++ // as it was meant, maybe
-			f.fault(key, "unknown key "+quote(key.Value)+" of a listener", meant(key.Value, []string{"url", "tls"}, "a listener has `url` and `tls`"))
+			f.fault(key, "unknown key "+quote(key.Value)+" of a listener", meant(key.Value, []string{"url", "tls", "access"}, "a listener has `url`, `tls` and `access`"))
 		case val.Kind != yaml.ScalarNode || val.ShortTag() != "!!str":
 			urls++
 			f.fault(val, "listeners: url wants text, got "+describe(val), "write a URL such as tcp://127.0.0.1:1883")
@@ -59,20 +62,20 @@ func (f file) listener(k Key, item *yaml.Node) {
 		f.fault(item, "listeners: an item without `url`", "add `url: tcp://127.0.0.1:1883` to it, or take it out")
 	}
 	if len(f.cfg.Listeners) > before {
-		f.own[len(f.own)-1] = own
+		f.own[len(f.own)-1], f.access[len(f.access)-1] = own, access
 	}
 }
 
-// tls reads the section of a listener: the keys of section tls.
-func (f file) tls(key, val *yaml.Node) *section {
+// ownSection reads a section of a listener: the keys of the section of that name.
+func (f file) ownSection(name string, key, val *yaml.Node) *section {
 	s := &section{at: f.at(key)}
 	if isNull(val) {
 		return s // all its keys are commented out
 	}
-	f.pairs(val, "section tls of a listener", func(key, val *yaml.Node) {
-		k, ok := f.key("tls." + key.Value)
+	f.pairs(val, "section "+name+" of a listener", func(key, val *yaml.Node) {
+		k, ok := f.key(name + "." + key.Value)
 		if !ok {
-			f.unknown(key, "tls")
+			f.unknown(key, name)
 			return
 		}
 		k.clear(&s.cfg)
@@ -84,6 +87,42 @@ func (f file) tls(key, val *yaml.Node) *section {
 		s.keys = append(s.keys, k)
 	})
 	return s
+}
+
+// settleAccess gives each listener with a section access what that leaves out.
+func (l *loader) settleAccess() {
+	for i, own := range l.access {
+		if own == nil {
+			continue
+		}
+		merged := l.cfg
+		for _, k := range own.keys {
+			reflect.ValueOf(k.field(&merged)).Elem().Set(reflect.ValueOf(k.field(&own.cfg)).Elem())
+		}
+		a := merged.Access
+		l.cfg.Listeners[i].Access = &a
+	}
+}
+
+// checkPrefix says what is wrong with an address or a network.
+func checkPrefix(name, v string) (what, hint string) {
+	if _, err := ParsePrefix(v); err != nil {
+		return name + ": " + quote(v) + " is no address and no network", "write such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32"
+	}
+	return "", ""
+}
+
+// ParsePrefix reads an address, or a network with the length of its prefix.
+func ParsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, err
+	}
+	return p.Masked(), nil
 }
 
 // settleTLS gives each listener with TLS its settings: those of section tls, but

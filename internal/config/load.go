@@ -29,6 +29,7 @@ func Load(file string, env []string, flags []Flag) (Config, Faults) {
 	l.readFlags(flags)
 	l.placeData(file)
 	l.checkListeners()
+	l.settleAccess()
 	l.settleTLS()
 	l.faults.sort()
 	return l.cfg, l.faults
@@ -40,6 +41,7 @@ type loader struct {
 	keys   []Key
 	set    map[string]source // who set a key last
 	origin []origin          // of each listener
+	access []*section        // access of each listener; nil: it has none
 	own    []*section        // tls of each listener; nil: it has none
 	faults Faults
 }
@@ -77,7 +79,7 @@ func (l *loader) put(k Key, v string, o origin) {
 	}
 	l.set[k.Name] = o.source
 	if k.Kind == URLs {
-		l.origin, l.own = append(l.origin, o), append(l.own, nil)
+		l.origin, l.own, l.access = append(l.origin, o), append(l.own, nil), append(l.access, nil)
 	}
 }
 
@@ -92,7 +94,7 @@ func (l *loader) placeData(file string) {
 // begin empties the list of listeners if a weaker source, or nobody, filled it.
 func (l *loader) begin(k Key, s source) {
 	if l.set[k.Name] != s {
-		l.cfg.Listeners, l.origin, l.own = nil, nil, nil
+		l.cfg.Listeners, l.origin, l.own, l.access = nil, nil, nil, nil
 		l.set[k.Name] = s
 	}
 }

@@ -83,6 +83,11 @@ func (k Key) set(c *Config, v string) (what, hint string) {
 		}
 		*p = d
 	case *[]string:
+		if k.check != nil {
+			if what, hint := k.check(v); what != "" {
+				return what, hint
+			}
+		}
 		*p = append(*p, v)
 	case *[]Listener:
 		if what, hint := checkURL(v); what != "" {
