@@ -44,13 +44,16 @@ var layers = []struct {
 
 	{"broker", []string{"packet", "topic", "internal/ids", "internal/qos", "internal/route", "internal/session", "internal/store", "internal/store/mem", "internal/store/disk", "internal/transport"}},
 
+	{"internal/scram", nil},
+	{"internal/auth", []string{"packet", "broker", "internal/scram", "golang.org/x/crypto/argon2", "golang.org/x/crypto/bcrypt"}},
+
 	{"internal/dial", []string{"github.com/coder/websocket", "software.sslmate.com/src/go-pkcs12"}},
 	{"client", []string{"packet", "topic", "internal/qos", "internal/dial"}},
 
 	{"internal/control", []string{"broker", "internal/store/disk"}},
 	{"internal/certs", nil},
 	{"internal/config", []string{"internal/certs", "go.yaml.in/yaml/v3"}},
-	{"internal/cli", []string{"packet", "topic", "broker", "client", "internal/certs", "internal/dial", "internal/load", "internal/check", "internal/show", "internal/jq", "internal/watch", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "github.com/HdrHistogram/hdrhistogram-go"}},
+	{"internal/cli", []string{"packet", "topic", "broker", "client", "internal/auth", "internal/certs", "internal/dial", "internal/load", "internal/check", "internal/show", "internal/jq", "internal/watch", "internal/config", "internal/control", "internal/store/disk", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "github.com/HdrHistogram/hdrhistogram-go"}},
 	{"internal/show", []string{"packet", "client"}},
 	{"internal/jq", []string{"internal/show", "github.com/itchyny/gojq"}},
 	{"internal/watch", []string{"internal/show"}},

@@ -25,6 +25,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/myelin-mqtt/myelin/internal/auth"
 	"github.com/myelin-mqtt/myelin/internal/config"
 )
 
@@ -93,6 +94,13 @@ func report(w io.Writer, env []string, err error) int {
 		}
 		return code
 	}
+	var wrong auth.Faults
+	if errors.As(err, &wrong) {
+		for _, f := range wrong {
+			print(f.Error(), f.Hint)
+		}
+		return code
+	}
 	print(err.Error(), hint)
 	return code
 }
@@ -139,7 +147,7 @@ func rootCommand(p Process) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.Version = p.Build.withDefaults().Version
 	root.SetVersionTemplate("myelin {{.Version}}\n")
-	root.AddCommand(serveCommand(p), configCommand(p), storeCommand(p), versionCommand(p))
+	root.AddCommand(serveCommand(p), configCommand(p), passwdCommand(p), storeCommand(p), versionCommand(p))
 	root.AddCommand(clientCommands(p)...)
 	root.AddCommand(docsCommand(), codesTopic(), settingsTopic(), formatTopic())
 	return root

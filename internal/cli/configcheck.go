@@ -35,6 +35,11 @@ func checkCommand(p Process) *cobra.Command {
 			if _, err := openCerts(cfg, warn); err != nil {
 				return err
 			}
+			g, err := openGate(cfg, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			closeGate(g)
 			what := s.file
 			if what == "" {
 				what = "no file given; defaults and environment"

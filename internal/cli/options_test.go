@@ -17,7 +17,7 @@ import (
 var own = []string{"pprof", "log.level", "log.format"}
 
 func isOwn(k config.Key) bool {
-	return slices.Contains(own, k.Name) || strings.HasPrefix(k.Name, "tls.")
+	return slices.Contains(own, k.Name) || strings.HasPrefix(k.Name, "tls.") || strings.HasPrefix(k.Name, "authentication.")
 }
 
 // TestEveryKeyHasAnEffect: each setting, changed alone, changes the broker's
@@ -124,7 +124,7 @@ func TestWordsAreTheBrokers(t *testing.T) {
 func changed(t *testing.T, k config.Key) config.Config {
 	t.Helper()
 	v := map[config.Kind]string{
-		config.Count: "17", config.Bytes: "123KiB", config.Span: "17s", config.URLs: "unix:///run/x.sock", config.Text: "127.0.0.1:1",
+		config.Count: "17", config.Bytes: "123KiB", config.Span: "17s", config.URLs: "unix:///run/x.sock", config.Text: "127.0.0.1:1", config.Words: "anonymous",
 	}[k.Kind]
 	switch k.Kind {
 	case config.Text:

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/myelin-mqtt/myelin/broker"
+	"github.com/myelin-mqtt/myelin/internal/auth"
 	"github.com/myelin-mqtt/myelin/internal/config"
 	"github.com/myelin-mqtt/myelin/internal/control"
 )
@@ -72,7 +73,16 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 		return err
 	}
 
-	d := &daemon{log: log, level: level, load: load, started: cfg, current: cfg, version: build.Version, certs: secured}
+	gate, err := openGate(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer closeGate(gate)
+	if gate == nil {
+		log.Warn("anybody may connect: section authentication names no methods")
+	}
+
+	d := &daemon{gate: gate, log: log, level: level, load: load, started: cfg, current: cfg, version: build.Version, certs: secured}
 	d.broker, err = broker.New(d.options(cfg))
 	if err != nil {
 		return withDataHint(err, cfg.Data)
@@ -88,6 +98,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	defer d.openControl(ctx)()
 	defer d.watchCerts()()
 	defer d.reloadOn(syscall.SIGHUP)()
+	defer watchGate(gate)()
 
 	if err := d.broker.Serve(ctx); err != nil {
 		return withListenHint(err)
@@ -111,6 +122,7 @@ func levels() map[string]slog.Level {
 // daemon is a running broker and what a reload needs.
 type daemon struct {
 	broker  *broker.Broker
+	gate    *auth.Gate // nil: everybody may connect
 	log     *slog.Logger
 	level   *slog.LevelVar
 	load    func() (config.Config, error)
@@ -146,6 +158,9 @@ func (d *daemon) openControl(ctx context.Context) (stop func()) {
 func (d *daemon) options(c config.Config) broker.Options {
 	o := options(c)
 	o.Logger = d.log
+	if d.gate != nil {
+		o.Authenticator = d.gate
+	}
 	o.Version = "myelin version " + d.version
 	d.secure(o.Listeners, c)
 	return o
@@ -177,6 +192,11 @@ func (d *daemon) reloadOn(s os.Signal) (stop func()) {
 
 // reload reads the configuration again. One with a fault changes nothing.
 func (d *daemon) reload() {
+	if d.gate != nil {
+		if err := d.gate.Reload(); err != nil {
+			auth.LogFaults(d.log, "password file not reloaded", err)
+		}
+	}
 	next, err := d.load()
 	var faults config.Faults
 	if errors.As(err, &faults) {

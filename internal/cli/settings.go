@@ -69,6 +69,8 @@ func (v *setting) Type() string {
 		return "URL"
 	case config.Texts:
 		return "text"
+	case config.Words:
+		return "words"
 	case config.Word:
 		return strings.Join(v.key.Values, "|")
 	case config.Switch:

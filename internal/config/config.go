@@ -27,8 +27,9 @@ type Config struct {
 	AllowEmptyClientID bool          // assign an identifier to a client that sends none
 	Pprof              string        // loopback address for net/http/pprof; "": off
 
-	Access Access // of listeners that have none of their own
-	TLS    TLS    // likewise
+	Access         Access // of listeners that have none of their own
+	TLS            TLS    // likewise
+	Authentication Authentication
 
 	Disk   Disk
 	Log    Log
@@ -70,6 +71,17 @@ type TLS struct {
 	UsernameFrom    string        // template over a client's certificate; "": the CONNECT's
 	ClientIDFrom    string        // likewise
 	Reload          time.Duration // between two looks at the files; 0: only at SIGHUP
+}
+
+// Authentication says who may connect.
+type Authentication struct {
+	Methods      []string      // asked in this order; none: everybody may connect
+	PasswordFile string        // users and hashes of passwords
+	Workers      int           // passwords hashed at a time; 0: half the processors
+	Queue        int           // passwords that may wait for that
+	Remember     time.Duration // how long a right password is not hashed again; 0: never
+	SlowDown     time.Duration // delay of the first refusal, doubling; 0: none
+	SlowDownMax  time.Duration // and the longest
 }
 
 // Disk says when the disk of the data directory counts as full.
@@ -142,7 +154,10 @@ func Default() Config {
 		ShutdownGrace:      10 * time.Second,
 		AllowEmptyClientID: true,
 		TLS:                TLS{ClientCerts: "none", CRLMode: "strict", MinVersion: "1.2", MaxVersion: "1.3", Reload: 5 * time.Second},
-		Log:                Log{Level: "info", Format: "text"},
+		Authentication: Authentication{
+			Queue: 1024, Remember: 10 * time.Minute, SlowDown: 250 * time.Millisecond, SlowDownMax: 5 * time.Second,
+		},
+		Log: Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			ConnectTimeout:     10 * time.Second,
 			MaxPacketSize:      1 << 20,

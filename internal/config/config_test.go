@@ -247,6 +247,8 @@ func other(k Key) string {
 		if strings.HasPrefix(k.Name, "access.") {
 			return "192.0.2.0/24"
 		}
+	case Words:
+		return k.Values[1] + "," + k.Values[0]
 	}
 	return "127.0.0.1:6060" // would do as a path, too
 }
@@ -254,12 +256,15 @@ func other(k Key) string {
 func yamlOf(k Key, v string) string {
 	s, n := k.section()
 	switch {
+	case k.Kind == Words:
+		v = "[" + v + "]"
+		fallthrough
+	case k.Kind != URLs && s != "":
+		return s + ":\n  " + n + ": " + v + "\n"
 	case k.Kind == URLs:
 		return n + ":\n  - url: " + v + "\n"
-	case s == "":
-		return n + ": " + v + "\n"
 	}
-	return s + ":\n  " + n + ": " + v + "\n"
+	return n + ": " + v + "\n"
 }
 
 func TestPrecedence(t *testing.T) {

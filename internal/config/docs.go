@@ -72,6 +72,9 @@ func (k Key) shown() string {
 }
 
 func (k Key) allowed() string {
+	if k.Kind == Words {
+		return "list of `" + strings.Join(k.Values, "`, `") + "`"
+	}
 	if k.Kind == Word {
 		return "`" + strings.Join(k.Values, "`, `") + "`"
 	}
@@ -106,6 +109,8 @@ func Example() string {
 		switch {
 		case k.Kind == Texts:
 			v = "[]"
+		case k.Kind == Words:
+			v = "[" + v + "]"
 		case v == "":
 			v = `""`
 		}

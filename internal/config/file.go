@@ -159,6 +159,18 @@ func (f file) value(k Key, n *yaml.Node) {
 		f.listeners(k, n)
 		return
 	}
+	if k.Kind == Words {
+		if n.Kind == yaml.SequenceNode {
+			f.words(k, n)
+			return
+		}
+		if what, hint := k.typed(n); what != "" {
+			f.fault(n, what, hint)
+			return
+		}
+		f.put(k, n.Value, f.at(n))
+		return
+	}
 	if k.Kind == Texts {
 		k.clear(&f.cfg) // the list may be empty
 		f.set[k.Name] = fromFile
@@ -186,6 +198,19 @@ func (f file) values(k Key, n *yaml.Node) (vs []string) {
 		vs = append(vs, v)
 	}
 	return vs
+}
+
+// words reads a list of words.
+func (f file) words(k Key, n *yaml.Node) {
+	var all []string
+	for _, item := range n.Content {
+		if item.Kind != yaml.ScalarNode || item.ShortTag() != "!!str" || strings.ContainsAny(item.Value, ", ") || item.Value == "" {
+			f.fault(item, fmt.Sprintf("%s: wants words, got %s", k.Name, describe(item)), "write a list such as "+k.sample())
+			return
+		}
+		all = append(all, item.Value)
+	}
+	f.put(k, strings.Join(all, ","), f.at(n))
 }
 
 // typed says what is wrong with the type of a value.
@@ -218,7 +243,7 @@ func (k Key) typed(n *yaml.Node) (what, hint string) {
 		return "", ""
 	case n.ShortTag() == "!!str" && k.Kind == Count:
 		hint = "write digits without quotes, such as " + k.sample()
-	case k.Kind == Text || k.Kind == Word || k.Kind == Texts:
+	case k.Kind == Text || k.Kind == Word || k.Kind == Texts || k.Kind == Words:
 		hint = "put it in quotes"
 	}
 	return what, hint
@@ -226,6 +251,9 @@ func (k Key) typed(n *yaml.Node) (what, hint string) {
 
 // sample is a value that would do, never empty.
 func (k Key) sample() string {
+	if k.Kind == Words {
+		return "[" + strings.Join(k.Values, ", ") + "]"
+	}
 	if e := k.example(); e != "" {
 		return e
 	}

@@ -38,17 +38,18 @@ const (
 	Span               // 10s, 1m30s, 2h
 	URLs               // the listeners
 	Texts              // one text or more
+	Words              // some of Key.Values
 )
 
 // String names what a person writes.
 func (k Kind) String() string {
-	return [...]string{"text", "word", "true or false", "number", "size", "duration", "list of URLs", "text or list of texts"}[k]
+	return [...]string{"text", "word", "true or false", "number", "size", "duration", "list of URLs", "text or list of texts", "list of words"}[k]
 }
 
 // Keys returns the table of all settings, in the order of the file and of the
 // documentation.
 func Keys() []Key {
-	keys := slices.Concat(topKeys(), accessKeys(), tlsKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
+	keys := slices.Concat(topKeys(), accessKeys(), authKeys(), tlsKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
 	for i := range keys {
 		keys[i].Fixed = slices.Contains(fixed(), keys[i].Name)
 	}
@@ -59,7 +60,8 @@ func Keys() []Key {
 // against the broker by package cli.
 func fixed() []string {
 	return []string{
-		"listeners", "access.allow", "access.deny", "access.max_connections_per_address", "access.rate", "access.rate_per_address", "access.proxies", "io", "loops", "data", "durability", "disk.min_free", "pprof", "log.format", "limits.max_connections", "limits.connect_timeout",
+		"listeners", "access.allow", "access.deny", "access.max_connections_per_address", "access.rate", "access.rate_per_address", "access.proxies", "io", "loops", "data", "durability", "disk.min_free", "pprof", "log.format", "authentication.methods", "authentication.password_file",
+		"authentication.workers", "authentication.queue", "authentication.remember", "authentication.slow_down", "authentication.slow_down_max", "limits.max_connections", "limits.connect_timeout",
 		"queue.max_messages", "queue.max_bytes", "queue.total_messages", "queue.total_bytes", "queue.policy", "queue.qos0",
 		"retain.enabled", "retain.max_messages", "retain.max_bytes", "sys.interval",
 	}
@@ -157,6 +159,30 @@ func tlsKeys() []Key {
 			"The client identifier of a client with a certificate, likewise. A client that sends none gets it, one that sends another is refused."),
 		span("tls.reload", func(c *Config) any { return &c.TLS.Reload }, 0, time.Hour, time.Second,
 			"How often there is a look whether the files have changed, in whole seconds; they are read again, all together, when they have. A set with a fault is refused, and the one before it stays. 0: only on SIGHUP."),
+	}
+}
+
+func authKeys() []Key {
+	methods := newKey("authentication.methods", Words, func(c *Config) any { return &c.Authentication.Methods },
+		"The ways to authenticate, asked in this order: `password_file`, a user name and password of that file; `anonymous`, clients that show nothing. "+
+			"A method says yes, no, or that it does not know such credentials; where none says yes, nobody comes in. Empty: everybody may connect.")
+	methods.Values = []string{"password_file", "anonymous"}
+	file := newKey("authentication.password_file", Text, func(c *Config) any { return &c.Authentication.PasswordFile },
+		"File of users, lines `USER:HASH`, which `myelin passwd` writes; Mosquitto's are read, too. It is read again when it changes and at SIGHUP; one with a fault changes nothing. "+
+			"A relative path in the file counts from the file's folder.")
+	return []Key{
+		methods,
+		file,
+		count("authentication.workers", func(c *Config) any { return &c.Authentication.Workers }, 0, 1024,
+			"Passwords that are hashed at a time, each with a processor and, by default, 19 MiB. 0: half the processors that the program may use."),
+		count("authentication.queue", func(c *Config) any { return &c.Authentication.Queue }, 1, 1<<20,
+			"Clients whose passwords may wait for that. One more is told that the server is busy (MQTT 5: reason code 0x89)."),
+		span("authentication.remember", func(c *Config) any { return &c.Authentication.Remember }, 0, 24*time.Hour, 1,
+			"How long a client that comes back with the same password need not wait for it to be hashed. A keyed digest is remembered, in memory, never the password. 0: every time."),
+		span("authentication.slow_down", func(c *Config) any { return &c.Authentication.SlowDown }, 0, time.Minute, 1,
+			"How long the refusal of a wrong password takes; it doubles with each further one of the user, and of the address from its fifth on. Right passwords are not slowed. 0: no delay."),
+		span("authentication.slow_down_max", func(c *Config) any { return &c.Authentication.SlowDownMax }, 0, time.Minute, 1,
+			"The longest such delay."),
 	}
 }
 

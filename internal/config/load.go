@@ -27,7 +27,8 @@ func Load(file string, env []string, flags []Flag) (Config, Faults) {
 	}
 	l.readEnv(env)
 	l.readFlags(flags)
-	l.placeData(file)
+	l.place(file, "data", &l.cfg.Data)
+	l.place(file, "authentication.password_file", &l.cfg.Authentication.PasswordFile)
 	l.checkListeners()
 	l.settleAccess()
 	l.settleTLS()
@@ -83,11 +84,10 @@ func (l *loader) put(k Key, v string, o origin) {
 	}
 }
 
-// placeData has a data directory that no stronger source names stand beside the
-// file.
-func (l *loader) placeData(file string) {
-	if file != "" && l.set["data"] <= fromFile && !filepath.IsAbs(l.cfg.Data) {
-		l.cfg.Data = filepath.Join(filepath.Dir(file), l.cfg.Data)
+// place has a path that no stronger source names stand beside the file.
+func (l *loader) place(file, key string, path *string) {
+	if file != "" && *path != "" && l.set[key] <= fromFile && !filepath.IsAbs(*path) {
+		*path = filepath.Join(filepath.Dir(file), *path)
 	}
 }
 

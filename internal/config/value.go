@@ -83,6 +83,14 @@ func (k Key) set(c *Config, v string) (what, hint string) {
 		}
 		*p = d
 	case *[]string:
+		if k.Kind == Words {
+			words, what, hint := k.words(v)
+			if what != "" {
+				return what, hint
+			}
+			*p = words
+			return "", ""
+		}
 		if k.check != nil {
 			if what, hint := k.check(v); what != "" {
 				return what, hint
@@ -105,6 +113,25 @@ func (k Key) clear(c *Config) {
 	}
 }
 
+// words reads a list, separated by commas, of different words that the key may
+// be.
+func (k Key) words(v string) (words []string, what, hint string) {
+	for _, w := range strings.Split(v, ",") {
+		w = strings.TrimSpace(w)
+		switch {
+		case w == "" && v == "":
+			return nil, "", ""
+		case !slices.Contains(k.Values, w):
+			what, hint = k.notOneOf(w)
+			return nil, what, hint
+		case slices.Contains(words, w):
+			return nil, fmt.Sprintf("%s: %s is there twice", k.Name, quote(w)), "the order is that of the first"
+		}
+		words = append(words, w)
+	}
+	return words, "", ""
+}
+
 // format writes the setting of c as it is written in a file; "" for listeners
 // and empty texts.
 func (k Key) format(c *Config) string {
@@ -119,6 +146,8 @@ func (k Key) format(c *Config) string {
 		return p.String()
 	case *time.Duration:
 		return formatSpan(*p)
+	case *[]string:
+		return strings.Join(*p, ", ")
 	default:
 		return ""
 	}
