@@ -24,9 +24,6 @@ const (
 	PasswordFile = "password_file" // a user name and a password that the file knows
 )
 
-// Names lists all methods.
-func Names() []string { return []string{PasswordFile, Anonymous} }
-
 // method is one way to authenticate. check must return at once; the answer goes
 // to done, exactly once, from any goroutine.
 type method interface {
@@ -65,7 +62,6 @@ type answer struct {
 	user    string        // of yes; "": as the client said
 	data    []byte        // of an enhanced authentication
 	state   any           // for the next step
-	expires time.Time     // of yes: when the connection ends; zero: never
 }
 
 // anonymous lets in who shows nothing.
