@@ -12,7 +12,6 @@
 package auth
 
 import (
-
 	"github.com/myelin-mqtt/myelin/broker"
 	"github.com/myelin-mqtt/myelin/packet"
 )
