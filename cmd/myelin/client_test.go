@@ -33,12 +33,17 @@ import (
 //	                         localhost in a URL is $ADDR, and port 8883 $TLSPORT
 //	unread CODE PROGRAM ARG...  run it with a standard output that nobody reads
 //	tlsfront VAR ADDRESS     a TLS server in front of an address; its port is in $VAR, its authority in ca.pem
+//	authority                make root.crt with below it localhost.crt and device.crt, their keys, and none.crl, which revokes nothing;
+//	                         root.crt stays if it is there, and device.crt, too
+//	revoke FILE              write a list that revokes device.crt
 func clientCmds() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"captured": captured,
-		"examples": examples,
-		"unread":   unread,
-		"tlsfront": tlsfront,
+		"authority": makeAuthority,
+		"revoke":    revoke,
+		"captured":  captured,
+		"examples":  examples,
+		"unread":    unread,
+		"tlsfront":  tlsfront,
 	}
 }
 

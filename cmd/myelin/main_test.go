@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 //	connected NET ADDRESS  connect as an MQTT client, over tcp or unix, and stay
 //	queue ADDRESS CLIENT N  publish N messages, acknowledged, to the topic t, to which CLIENT has a durable subscription and is away;
 //	                        over unix
-//	port VAR        put the host:port of the program's TCP listener into $VAR, after await
+//	port VAR        put the host:port of the program's first TCP or TLS listener into $VAR, after await
 //	until PROGRAM ARG...  run it again and again, until it ends with 0
 //	flip FILE...    change a byte in the middle of files
 //	same A B        two directories have the same files with the same contents
@@ -64,6 +64,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Values[daemonKey{}] = &daemon{}
+			e.Values[authorityKey{}] = &authority{}
 			return nil
 		},
 		Cmds: cmds,
@@ -275,9 +276,9 @@ func port(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: port VAR")
 	}
-	found := regexp.MustCompile(`url=tcp://(\S+:\d+)`).FindStringSubmatch(ts.ReadFile("log"))
+	found := regexp.MustCompile(`url=(?:tcp|tls)://(\S+:\d+)`).FindStringSubmatch(ts.ReadFile("log"))
 	if found == nil {
-		ts.Fatalf("the log names no TCP listener:\n%s", ts.ReadFile("log"))
+		ts.Fatalf("the log names no TCP or TLS listener:\n%s", ts.ReadFile("log"))
 	}
 	ts.Setenv(args[0], found[1])
 }
