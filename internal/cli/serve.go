@@ -79,7 +79,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	}
 	defer closeGate(gate)
 	if gate == nil {
-		log.Warn("anybody may connect: section authentication names no methods")
+		log.Info("anybody may connect: section authentication names no methods")
 	}
 
 	d := &daemon{gate: gate, log: log, level: level, load: load, started: cfg, current: cfg, version: build.Version, certs: secured}
