@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -15,10 +14,11 @@ import (
 )
 
 // The echo is a server in a process of its own that answers each packet at once, and holds nothing: it routes no
-// message. One that is published to floodTopic with the QoS behind it has it send as many messages as the payload says.
+// message. One that is published to floodTopic has it send messages: how many, at which QoS, and of how many bytes is
+// what the payload says.
 
 const (
-	floodTopic  = "flood/"
+	floodTopic  = "flood"
 	floodWindow = 100 // QoS 1 messages under way
 	echoEnv     = "INTEROP_ECHO"
 )
@@ -82,6 +82,7 @@ type echo struct {
 	// What is to be sent.
 	left, inflight int
 	qos            packet.QoS
+	payload        []byte
 	id             uint16
 }
 
@@ -111,8 +112,8 @@ func (e *echo) serve() {
 			used += size
 		}
 		n = copy(buf, buf[used:n])
-		if len(buf) < 64<<10 && used > len(buf)/2 { // a client that says much
-			buf = append(buf, make([]byte, 64<<10-len(buf))...)
+		if n == len(buf) || used > len(buf)/2 && len(buf) < 64<<10 { // a client that says much
+			buf = append(buf, make([]byte, max(64<<10, 2*len(buf))-len(buf))...)
 		}
 		for {
 			e.flood()
@@ -146,9 +147,12 @@ func (e *echo) take(b []byte, hdr int) error {
 		if p.QoS() == 1 {
 			e.out = packet.AppendAck(e.out, packet.PUBACK, e.v, p.ID, packet.Success)
 		}
-		if q, ok := strings.CutPrefix(string(p.Topic()), floodTopic); ok {
-			e.left, _ = strconv.Atoi(string(p.Payload()))
-			e.qos = packet.QoS(q[0] - '0')
+		if string(p.Topic()) == floodTopic {
+			size := 0
+			if _, err := fmt.Sscan(string(p.Payload()), &e.left, &e.qos, &size); err != nil {
+				return err
+			}
+			e.payload = make([]byte, size)
 		}
 	case packet.PUBACK:
 		e.inflight--
@@ -170,7 +174,7 @@ func (e *echo) take(b []byte, hdr int) error {
 
 // flood appends what is to be sent, up to the window, and some at a time.
 func (e *echo) flood() {
-	m := packet.Message{Topic: speedTopic, Payload: make([]byte, 64)}
+	m := packet.Message{Topic: speedTopic, Payload: e.payload}
 	for e.left > 0 && len(e.out) < 32<<10 && (e.qos == 0 || e.inflight < floodWindow) {
 		if e.qos > 0 {
 			e.inflight++

@@ -3,7 +3,6 @@ package interop
 import (
 	"fmt"
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -56,21 +55,13 @@ func speedServers() map[string]string {
 // BenchmarkClient measures messages a second (ns/op) and the processor time that this process, the client, has for each.
 func BenchmarkClient(b *testing.B) {
 	servers := speedServers()
-	payload := make([]byte, 64)
+	payload, large := make([]byte, 64), make([]byte, 64<<10)
 	for _, server := range []string{"echo", "broker"} {
 		for qos := byte(0); qos <= 1; qos++ {
 			for _, s := range subjects {
 				name := func(what string) string { return fmt.Sprintf("%s/%s/q%d/%s", server, what, qos, s.name) }
 				addr := servers[server]
-				b.Run(name("publish-async"), func(b *testing.B) {
-					measure(b, s.dial(b, addr), func(d driver) {
-						for range b.N {
-							check(b, d.async(speedTopic, qos, payload))
-						}
-						// Everything before it has arrived when this one is acknowledged.
-						check(b, d.publish(speedTopic, 1, payload))
-					})
-				})
+				b.Run(name("publish-async"), func(b *testing.B) { stream(b, s.dial(b, addr), qos, payload) })
 				b.Run(name("publish-wait"), func(b *testing.B) {
 					measure(b, s.dial(b, addr), func(d driver) {
 						for range b.N {
@@ -82,7 +73,9 @@ func BenchmarkClient(b *testing.B) {
 					measure(b, s.dial(b, addr), func(d driver) { together(b, d, qos, payload) })
 				})
 				if server == "echo" {
-					b.Run(name("receive"), func(b *testing.B) { flood(b, s.dial(b, addr), qos) })
+					b.Run(name("receive"), func(b *testing.B) { flood(b, s.dial(b, addr), qos, len(payload)) })
+					b.Run(name("publish-async-64K"), func(b *testing.B) { stream(b, s.dial(b, addr), qos, large) })
+					b.Run(name("receive-64K"), func(b *testing.B) { flood(b, s.dial(b, addr), qos, len(large)) })
 				} else {
 					b.Run(name("to-itself"), func(b *testing.B) { toItself(b, s.dial(b, addr), qos, payload) })
 				}
@@ -110,6 +103,17 @@ func measure(b *testing.B, d driver, f func(driver)) {
 	d.close()
 }
 
+// stream publishes as fast as the library takes messages.
+func stream(b *testing.B, d driver, qos byte, payload []byte) {
+	measure(b, d, func(d driver) {
+		for range b.N {
+			check(b, d.async(speedTopic, qos, payload))
+		}
+		// Everything before it has arrived when this one is acknowledged.
+		check(b, d.publish(speedTopic, 1, payload))
+	})
+}
+
 // together has a hundred goroutines publish and wait.
 func together(b *testing.B, d driver, qos byte, payload []byte) {
 	var wg sync.WaitGroup
@@ -128,7 +132,7 @@ func together(b *testing.B, d driver, qos byte, payload []byte) {
 }
 
 // flood has the echo send messages as fast as the client takes them.
-func flood(b *testing.B, d driver, qos byte) {
+func flood(b *testing.B, d driver, qos byte, size int) {
 	last := make(chan bool, 1)
 	n := 0
 	check(b, d.subscribe("speed/#", qos, func() {
@@ -137,7 +141,7 @@ func flood(b *testing.B, d driver, qos byte) {
 		}
 	}))
 	measure(b, d, func(d driver) {
-		check(b, d.publish(floodTopic+strconv.Itoa(int(qos)), 1, []byte(strconv.Itoa(b.N))))
+		check(b, d.publish(floodTopic, 1, fmt.Append(nil, b.N, qos, size)))
 		await(b, last, &n)
 	})
 }
