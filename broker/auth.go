@@ -63,8 +63,10 @@ const (
 // Authorizer decides who may publish and subscribe where. Access must return
 // at once: where the answer is not at hand, it returns Later and calls done
 // when it is. An allowed publish is remembered while the client goes on with
-// the topic and Epoch stays the same.
+// the topic and Epoch stays the same. Subscriptions are judged again when a
+// session is resumed, when the client authenticates again, and at Broker.Rejudge.
 type Authorizer interface {
+	// Access answers q, which is not to be kept after its return.
 	Access(q *AccessRequest, done func()) Decision
 	// Epoch changes with every change of the rules.
 	Epoch() uint32
@@ -75,7 +77,15 @@ type AccessRequest struct {
 	Client *Client
 	Action Action
 	// Topic name of a publish, topic filter of a subscription ($share stripped).
-	Topic  string
+	Topic string
+	// QoS that is asked for. Who allows a subscription may lower it: that is
+	// granted [MQTT-3.8.4-7].
 	QoS    packet.QoS
 	Retain bool
+
+	// Rule is for the answer: what decided, for the log.
+	Rule string
+	// Once is for the answer: it holds for this message only, and is not
+	// remembered.
+	Once bool
 }

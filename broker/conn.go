@@ -69,6 +69,7 @@ const (
 	sigAccess                      // an Authorizer's answer is there
 	sigSettled                     // the session's detachment or end is on the disk
 	sigFailed                      // or, with sigSettled, will never be
+	sigRejudge                     // the access rules have changed
 )
 
 // kickShift is where the reason code of sigKick stands in conn.signals.
@@ -377,6 +378,9 @@ func (c *conn) woken(t *turn) error {
 				return err
 			}
 		}
+	}
+	if sig&sigRejudge != 0 && c.state == stOnline {
+		c.rejudge(t)
 	}
 	if c.state == stOnline {
 		if c.flags&flagEvicted != 0 { // [MQTT-3.1.4-3]

@@ -264,12 +264,14 @@ func (c *conn) allowedWill(t *turn) error {
 	u := c.setup
 	if a := t.o.Authorizer; a != nil && u.Will != nil {
 		u.asked = true
-		q := AccessRequest{Client: c.info(), Action: Publish, Topic: u.Will.Topic, QoS: u.Will.QoS, Retain: u.Will.Retain}
-		switch a.Access(&q, func() { c.signal(sigAccess) }) {
+		q := t.question(c.known(), Publish, u.Will.Topic, u.Will.QoS)
+		q.Retain = u.Will.Retain
+		switch a.Access(q, q.Client.asked) {
 		case Later:
 			return transport.ErrPaused
 		case Deny:
-			return c.refuse(t, packet.NotAuthorized, "will to "+strconv.Quote(u.Will.Topic))
+			c.b.stats.deniedPubs.Add(1)
+			return c.refuse(t, packet.NotAuthorized, "will to "+strconv.Quote(u.Will.Topic)+", by "+t.rule())
 		}
 	}
 	c.state = stLine
@@ -412,6 +414,9 @@ func (c *conn) claimed(t *turn) error {
 	if s.store == nil { // else it is the same, and others read it
 		s.setStore(a.s)
 	}
+	if !c.judge(t, s, c.known().asked) {
+		return transport.ErrPaused
+	}
 	c.connack(t, present)
 	c.attach(t, s)
 	if u.Username != "" {
@@ -510,6 +515,7 @@ func (c *conn) attach(t *turn, s *session) {
 	t.recordAgain(s)
 	t.flush(c)
 	s.stored = s.store != nil
+	s.strict = t.o.Authorizer != nil
 	s.shared = 0
 	for _, x := range s.subs() {
 		if strings.HasPrefix(x.filter(), "$share/") {
@@ -782,5 +788,6 @@ func (c *conn) reauthenticated(t *turn) error {
 	}
 	c.setup = nil
 	c.sendAuth(t, packet.Success, a)
+	c.rejudge(t)
 	return nil
 }

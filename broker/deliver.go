@@ -196,6 +196,7 @@ func (t *turn) pump(s *session) {
 		if s.shared > 0 {
 			s.setLoad()
 		}
+		t.looked(s)
 	}
 	s.mu.Unlock()
 	for _, l := range lost {
@@ -221,6 +222,8 @@ func (t *turn) pumpWindow(s *session, lost []lostMessage) []lostMessage {
 		left, expired := x.Msg.Left(t.now)
 		again := x.Flags&qos.Resend != 0
 		switch {
+		case s.strict && !again && !t.wants(s, x.Msg):
+			lost = s.drop(id, &x, DropDenied, lost)
 		case expired && !again: // [MQTT-3.3.2-5]; a message that was sent stays, [MQTT-4.3.3-7]
 			lost = s.drop(id, &x, DropExpired, lost)
 		case x.State == qos.Held: // from the queue: its identifier is to be recorded first
@@ -269,6 +272,11 @@ func (t *turn) pumpStore(s *session, lost []lostMessage) []lostMessage {
 		n, more := s.store.Next(t.next[:room], t.now)
 		s.stored = more
 		for i := range t.next[:n] {
+			if s.strict && !t.wants(s, t.next[i].Msg) {
+				s.store.Ack(t.next[i].LSN)
+				lost = append(lost, lostMessage{t.next[i].Msg, DropDenied})
+				continue
+			}
 			lost = t.sendStored(s, &t.next[i], lost)
 		}
 		clear(t.next[:n])

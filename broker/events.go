@@ -23,7 +23,8 @@ type Client struct {
 	// Version of the protocol.
 	Version packet.Version
 
-	io *transport.Conn
+	io    *transport.Conn
+	asked func() // tells the connection that an Authorizer has its answer
 }
 
 // TLS is the state of the client's connection, with its certificate; nil: it has

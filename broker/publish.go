@@ -44,6 +44,8 @@ func (c *conn) onPublish(t *turn, b []byte, hdr int) error {
 			return errAgain
 		}
 		allowed = d == Allow
+	} else if !allowed {
+		t.access.Rule = "topics of the broker's own"
 	}
 	v := sess.Verdict{Route: true}
 	if p.QoS() > 0 {
@@ -227,7 +229,8 @@ func (c *conn) refusePublish(t *turn, p *packet.Publish, v sess.Verdict, err err
 
 // denied answers a PUBLISH that the access rules forbid. [MQTT3-3.3.5-2]
 func (c *conn) denied(t *turn, p *packet.Publish, v sess.Verdict) error {
-	t.b.dropped(c.s, p, DropDenied)
+	t.b.stats.deniedPubs.Add(1)
+	t.b.droppedBy(c.s, p, DropDenied, t.rule())
 	switch {
 	case v.Ack == 0:
 	case c.ver < packet.V5: // 3.x: as if it had been taken
@@ -246,10 +249,14 @@ func (c *conn) mayPublish(t *turn, p *packet.Publish, e *route.Entry[*session]) 
 	if c.allowed == e && e != nil && e.Cached() && c.policy == epoch && p.QoS() <= c.most && !p.Retain() {
 		return Allow
 	}
-	c.client = c.info()
-	d := a.Access(&AccessRequest{Client: c.client, Action: Publish, Topic: string(p.Topic()), QoS: p.QoS(), Retain: p.Retain()},
-		func() { c.signal(sigAccess) })
-	if d == Allow && e.Cached() && !p.Retain() {
+	name := e.Name()
+	if name == "" {
+		name = string(p.Topic())
+	}
+	q := t.question(c.known(), Publish, name, p.QoS())
+	q.Retain = p.Retain()
+	d := a.Access(q, q.Client.asked)
+	if d == Allow && !q.Once && e.Cached() && !p.Retain() {
 		c.allowed, c.policy, c.most = e, epoch, p.QoS()
 	}
 	return d

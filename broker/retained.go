@@ -133,10 +133,9 @@ func (c *conn) endJob() {
 	c.jobs = j.next
 }
 
-// stopRetained ends the retained messages of a filter that is unsubscribed
+// stop ends, of the job and those behind it, the retained messages of a filter that is unsubscribed
 // from [MQTT-3.10.4-2].
-func (c *conn) stopRetained(filter string) {
-	j := c.jobs
+func (j *retainedJob) stop(filter string) {
 	if j != nil && j.filter != filter {
 		j = j.byFilter[filter]
 	}

@@ -60,6 +60,7 @@ type active struct {
 
 	maxPacket uint32 // the client's Maximum Packet Size, 0: no limit
 	ver       packet.Version
+	strict    bool   // what waits is not sent unless a subscription matches it
 	stored    bool   // the store has messages that did not fit into the window
 	shared    uint16 // shared subscriptions it is in
 

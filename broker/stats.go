@@ -31,6 +31,8 @@ type stats struct {
 	connects                atomic.Uint64 // successful CONNACKs
 	takeovers               atomic.Uint64
 	sessionsExpired         atomic.Uint64
+	deniedPubs, deniedSubs  atomic.Uint64
+	revoked                 atomic.Uint64
 }
 
 func (s *stats) add(n *counts) {
@@ -73,6 +75,10 @@ type Stats struct {
 	BadPackets              uint64 // malformed, and protocol errors
 	Dropped                 map[string]uint64
 	SessionsExpired         uint64
+	// DeniedPublishes and DeniedSubscriptions are what the Authorizer refused:
+	// messages and wills, and topic filters. Revoked are subscriptions that it
+	// allowed once and no more.
+	DeniedPublishes, DeniedSubscriptions, Revoked uint64
 	// Store is "ok"; "full": the disk is full, and messages that would have to
 	// be stored are refused; or "failed": nothing is acknowledged any more that
 	// would have to be stored, until a restart.
@@ -95,6 +101,7 @@ func (b *Broker) Stats() Stats {
 		Subscriptions: tab.Subscriptions, Shared: tab.Shared, Retained: st.Retained, RetainedBytes: st.RetainedBytes,
 		Queued: st.Queued, QueuedBytes: st.QueuedBytes, PacketsIn: s.packetsIn.Load(), PacketsOut: s.packetsOut.Load(),
 		PayloadIn: s.pubBytesIn.Load(), PayloadOut: s.pubBytesOut.Load(), BytesIn: net.BytesIn, BytesOut: net.BytesOut,
+		DeniedPublishes: s.deniedPubs.Load(), DeniedSubscriptions: s.deniedSubs.Load(), Revoked: s.revoked.Load(),
 		BadPackets: s.badPackets.Load(), SessionsExpired: s.sessionsExpired.Load(), Dropped: map[string]uint64{},
 		Store: st.State.String(), DiskFree: st.Free, CertificateEnd: b.certificateEnd(),
 	}
@@ -129,7 +136,10 @@ func (b *Broker) certificateEnd() (first time.Time) {
 // dropped counts a message that is lost, tells the events, and writes one log
 // line for each class and connection, or, where no session is meant (s is nil),
 // one a minute for each class. Any lock may be held.
-func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
+func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) { b.droppedBy(s, m, why, "") }
+
+// droppedBy is dropped with the access rule that is to blame, for the log.
+func (b *Broker) droppedBy(s *session, m *packet.Publish, why DropReason, rule string) {
 	b.stats.drops[why].Add(1)
 	name, q := "", packet.QoS(0) // of a message that is on the disk alone
 	if m != nil {
@@ -150,8 +160,12 @@ func (b *Broker) dropped(s *session, m *packet.Publish, why DropReason) {
 		f(s.id, name, why)
 	}
 	if s.told.Load()&(1<<why) == 0 && s.told.Or(1<<why)&(1<<why) == 0 {
+		var about []any
+		if rule != "" {
+			about = append(about, "rule", rule)
+		}
 		b.log.Warn("message dropped; more of this class for this client are only counted",
-			"client", s.id, "address", b.registry.address(s), "why", why.String(), "code", why.code().String(), "topic", name, "qos", q)
+			append(about, "client", s.id, "address", b.registry.address(s), "why", why.String(), "code", why.code().String(), "topic", name, "qos", q)...)
 	}
 }
 

@@ -32,8 +32,10 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 	}
 	subs := make([]store.Sub, 0, len(p.Filters))
 	var fresh map[string]bool // granted in this packet, where there is a limit
-	for i, f := range p.Filters {
-		code, d := c.maySubscribe(t, &f, fresh)
+	rules := t.rules()
+	for i := range p.Filters {
+		f := &p.Filters[i]
+		code, d := c.maySubscribe(t, f, fresh)
 		if d == Later {
 			c.flags |= flagPaused | flagAccess
 			return errAgain
@@ -50,7 +52,7 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 			}
 			fresh[f.Filter] = true
 		}
-		subs = append(subs, store.Sub{Filter: f.Filter, ID: p.SubID, Options: f.Options, Owed: c.bringsRetained(&f, c.s.find(f.Filter) < 0) && f.Options.QoS() > 0})
+		subs = append(subs, store.Sub{Filter: f.Filter, ID: p.SubID, Options: f.Options, Owed: c.bringsRetained(f, c.s.find(f.Filter) < 0) && f.Options.QoS() > 0})
 	}
 	c.logRefused(&p, codes)
 	if c.s.store == nil || len(subs) == 0 {
@@ -58,6 +60,9 @@ func (c *conn) onSubscribe(t *turn, b []byte, hdr int) error {
 		return nil
 	}
 	return c.call(t, func(tok uint64) bool { return c.s.store.Subscribe(subs, c, tok) }, func(t *turn, err error) error {
+		if t.rules() != rules { // what was allowed by others is judged again
+			c.signal(sigRejudge)
+		}
 		return c.storedSubs(t, &p, codes, err)
 	})
 }
@@ -89,11 +94,12 @@ func (c *conn) fits(t *turn, answer interface{ Length(packet.Version) int }) err
 	return nil
 }
 
-// logRefused writes one line for a SUBSCRIBE with refused filters.
+// logRefused writes one line for a SUBSCRIBE with refused filters, but for those
+// that the access rules refuse.
 func (c *conn) logRefused(p *packet.Subscribe, codes []packet.Reason) {
 	refused, first := 0, 0
 	for i, code := range codes {
-		if code.Failed() {
+		if code.Failed() && code != packet.NotAuthorized {
 			if refused++; refused == 1 {
 				first = i
 			}
@@ -115,15 +121,16 @@ func (c *conn) maySubscribe(t *turn, f *packet.Subscription, fresh map[string]bo
 	case t.o.MaxSubscriptions > 0 && len(c.s.subs())+len(fresh) >= t.o.MaxSubscriptions && c.s.find(f.Filter) < 0 && !fresh[f.Filter]:
 		return packet.QuotaExceeded, Deny
 	}
-	if a := t.o.Authorizer; a != nil {
-		c.client = c.info()
-		q := AccessRequest{Client: c.client, Action: Subscribe, Topic: filter.Filter, QoS: f.Options.QoS()}
-		switch a.Access(&q, func() { c.signal(sigAccess) }) {
+	if t.o.Authorizer != nil {
+		q := t.question(c.known(), Subscribe, filter.Filter, f.Options.QoS())
+		switch t.o.Authorizer.Access(q, q.Client.asked) {
 		case Later:
 			return 0, Later
 		case Deny:
+			c.deniedSub(t, f.Filter)
 			return packet.NotAuthorized, Deny
 		}
+		f.Options = lowered(f.Options, q.QoS)
 	}
 	return packet.Reason(f.Options.QoS()), Allow // [MQTT-3.8.4-7]
 }
@@ -244,7 +251,7 @@ func (c *conn) unsubscribed(t *turn, p *packet.Unsubscribe) {
 		}
 		c.b.table.Unsubscribe(f, s)
 		if f.Share == "" {
-			c.stopRetained(f.Filter)
+			c.jobs.stop(f.Filter)
 		}
 		s.mu.Lock()
 		s.remove(j)

@@ -60,6 +60,9 @@ var sysTopics = []sysTopic{
 		}
 		return number(n)
 	}},
+	{"authorization/denied/publish", func(_ *Broker, s *Stats) string { return number(s.DeniedPublishes) }},
+	{"authorization/denied/subscribe", func(_ *Broker, s *Stats) string { return number(s.DeniedSubscriptions) }},
+	{"authorization/revoked", func(_ *Broker, s *Stats) string { return number(s.Revoked) }},
 	{"publish/bytes/received", func(_ *Broker, s *Stats) string { return number(s.PayloadIn) }},
 	{"publish/bytes/sent", func(_ *Broker, s *Stats) string { return number(s.PayloadOut) }},
 	{"bytes/received", func(_ *Broker, s *Stats) string { return number(s.BytesIn) }},

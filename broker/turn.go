@@ -5,6 +5,7 @@ import (
 	"github.com/myelin-mqtt/myelin/internal/store"
 	"github.com/myelin-mqtt/myelin/internal/transport"
 	"github.com/myelin-mqtt/myelin/packet"
+	"github.com/myelin-mqtt/myelin/topic"
 )
 
 // turn is what one loop, or one borrowing goroutine, works with: scratch
@@ -34,6 +35,8 @@ type turn struct {
 	connack packet.Connack
 	suback  packet.Suback
 	pace    pace // of retained messages
+	access  AccessRequest
+	matches *topic.Tree[struct{}] // see wants
 }
 
 func (b *Broker) newTurn() *turn {
@@ -70,6 +73,7 @@ func (t *turn) finish(c *conn) {
 		t.pub = packet.Publish{}
 	}
 	t.enc.Reset(nil, 0)
+	t.access = AccessRequest{}
 	t.b.stats.add(&t.n)
 	t.n = counts{}
 }

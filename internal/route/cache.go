@@ -20,6 +20,14 @@ type Entry[T comparable] struct {
 // overwritten by the next Find.
 func (e *Entry[T]) Cached() bool { return e.cached }
 
+// Name is the topic name of an entry that is cached, else "".
+func (e *Entry[T]) Name() string {
+	if !e.cached {
+		return ""
+	}
+	return e.name
+}
+
 const (
 	// cacheSlots is the default number of names a cache remembers.
 	cacheSlots = 8192
