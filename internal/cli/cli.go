@@ -147,7 +147,7 @@ func rootCommand(p Process) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.Version = p.Build.withDefaults().Version
 	root.SetVersionTemplate("myelin {{.Version}}\n")
-	root.AddCommand(serveCommand(p), configCommand(p), passwdCommand(p), storeCommand(p), versionCommand(p))
+	root.AddCommand(serveCommand(p), configCommand(p), aclCommand(), passwdCommand(p), storeCommand(p), versionCommand(p))
 	root.AddCommand(clientCommands(p)...)
 	root.AddCommand(docsCommand(), codesTopic(), settingsTopic(), formatTopic())
 	return root

@@ -31,6 +31,9 @@ func checkCommand(p Process) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, err := loadRules(cfg); err != nil {
+				return err
+			}
 			warn := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 			if _, err := openCerts(cfg, warn); err != nil {
 				return err

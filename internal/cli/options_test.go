@@ -14,7 +14,7 @@ import (
 
 // own are the keys that this package acts on itself; the scripts of cmd/myelin
 // show what they do.
-var own = []string{"pprof", "log.level", "log.format"}
+var own = []string{"pprof", "log.level", "log.format", "authorization.policy", "authorization.format"}
 
 func isOwn(k config.Key) bool {
 	return slices.Contains(own, k.Name) || strings.HasPrefix(k.Name, "tls.") || strings.HasPrefix(k.Name, "authentication.")

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/myelin-mqtt/myelin/broker"
+	"github.com/myelin-mqtt/myelin/internal/acl"
 	"github.com/myelin-mqtt/myelin/internal/auth"
 	"github.com/myelin-mqtt/myelin/internal/config"
 	"github.com/myelin-mqtt/myelin/internal/control"
@@ -83,6 +84,9 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	}
 
 	d := &daemon{gate: gate, log: log, level: level, load: load, started: cfg, current: cfg, version: build.Version, certs: secured}
+	if err := d.openRules(cfg); err != nil {
+		return err
+	}
 	d.broker, err = broker.New(d.options(cfg))
 	if err != nil {
 		return withDataHint(err, cfg.Data)
@@ -128,6 +132,7 @@ type daemon struct {
 	load    func() (config.Config, error)
 	version string
 	certs   []secured
+	rules   *acl.Authorizer // nil: everybody may everything
 
 	started config.Config // what it was started with
 	current config.Config // the last that was loaded; the reload goroutine's
@@ -161,6 +166,9 @@ func (d *daemon) options(c config.Config) broker.Options {
 	if d.gate != nil {
 		o.Authenticator = d.gate
 	}
+	if d.rules != nil {
+		o.Authorizer = d.rules
+	}
 	o.Version = "myelin version " + d.version
 	d.secure(o.Listeners, c)
 	return o
@@ -178,6 +186,7 @@ func (d *daemon) reloadOn(s os.Signal) (stop func()) {
 			select {
 			case <-signals:
 				d.reload()
+				d.reloadRules()
 			case <-done:
 				return
 			}

@@ -38,6 +38,8 @@ type Config struct {
 	Shared Shared
 	Retain Retain
 	Sys    Sys
+
+	Authorization Authorization
 }
 
 // Listener is one place where clients connect.
@@ -140,6 +142,12 @@ type Sys struct {
 	Interval time.Duration // 0: no $SYS topics
 }
 
+// Authorization says where the rules are of who may publish and subscribe where.
+type Authorization struct {
+	Policy string // file; "": everybody may everything
+	Format string // auto, yaml or mosquitto
+}
+
 // Default returns the settings of a broker that nobody configured: it listens
 // on loopback only.
 func Default() Config {
@@ -173,5 +181,7 @@ func Default() Config {
 		Shared: Shared{Strategy: "round_robin"},
 		Retain: Retain{Enabled: true},
 		Sys:    Sys{Interval: 10 * time.Second},
+
+		Authorization: Authorization{Format: "auto"},
 	}
 }

@@ -49,7 +49,7 @@ func (k Kind) String() string {
 // Keys returns the table of all settings, in the order of the file and of the
 // documentation.
 func Keys() []Key {
-	keys := slices.Concat(topKeys(), accessKeys(), authKeys(), tlsKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
+	keys := slices.Concat(topKeys(), accessKeys(), authKeys(), authorizationKeys(), tlsKeys(), diskKeys(), logKeys(), limitKeys(), queueKeys(), otherKeys())
 	for i := range keys {
 		keys[i].Fixed = slices.Contains(fixed(), keys[i].Name)
 	}
@@ -64,6 +64,7 @@ func fixed() []string {
 		"authentication.workers", "authentication.queue", "authentication.remember", "authentication.slow_down", "authentication.slow_down_max", "limits.max_connections", "limits.connect_timeout",
 		"queue.max_messages", "queue.max_bytes", "queue.total_messages", "queue.total_bytes", "queue.policy", "queue.qos0",
 		"retain.enabled", "retain.max_messages", "retain.max_bytes", "sys.interval",
+		"authorization.policy", "authorization.format",
 	}
 }
 
@@ -267,6 +268,16 @@ func otherKeys() []Key {
 			"Bytes of the retained messages, topics and payloads together. 0: no limit."),
 		span("sys.interval", func(c *Config) any { return &c.Sys.Interval }, 0, 24*time.Hour, time.Second,
 			"How often the topics under $SYS/broker/ are brought up to date, in whole seconds. 0: there are none."),
+	}
+}
+
+func authorizationKeys() []Key {
+	return []Key{
+		newKey("authorization.policy", Text, func(c *Config) any { return &c.Authorization.Policy },
+			"File of the rules that say who may publish and subscribe where (see authorization.md): what no rule allows is denied. It is read again at SIGHUP; one with a fault is refused as a whole, and the rules stay as they were. "+
+				"A relative path in the configuration file counts from that file's folder. Empty: everybody may do everything."),
+		word("authorization.format", func(c *Config) any { return &c.Authorization.Format }, []string{"auto", "yaml", "mosquitto"},
+			"What that file is: a policy in YAML, or an ACL file of Mosquitto. `auto`: YAML if its name ends in .yaml or .yml, else Mosquitto's."),
 	}
 }
 

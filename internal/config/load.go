@@ -27,6 +27,7 @@ func Load(file string, env []string, flags []Flag) (Config, Faults) {
 	}
 	l.readEnv(env)
 	l.readFlags(flags)
+	l.place(file, "authorization.policy", &l.cfg.Authorization.Policy)
 	l.place(file, "data", &l.cfg.Data)
 	l.place(file, "authentication.password_file", &l.cfg.Authentication.PasswordFile)
 	l.checkListeners()
