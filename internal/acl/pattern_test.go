@@ -44,10 +44,7 @@ func TestCoversAndMeets(t *testing.T) {
 // filters of the test by two, so that what two filters differ in shows.
 func names() (all []string) {
 	words := []string{"", "a", "b", "$s"}
-	row := []string{}
-	for _, w := range words {
-		row = append(row, w)
-	}
+	row := append([]string(nil), words...)
 	for range 5 {
 		var next []string
 		for _, n := range row {
